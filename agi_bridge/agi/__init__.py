@@ -1,0 +1,1 @@
+"""The AGI side: bytes to events (`protocol`), one conversation (`session`), many of them (`server`)."""

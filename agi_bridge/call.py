@@ -1,0 +1,166 @@
+"""The nouns of the bridge: a call, its caller, and how it ended.
+
+Pure values. Nothing here knows AGI's wire format, HTTP, the clock or the log; the words are those of `docs/glossary.md`.
+A `Call` is made once, when the dialplan asks, and an `Outcome` is what every call ends in, exactly once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agi_bridge.agi.protocol import Request
+    from agi_bridge.numbers import Numbers
+
+# Asterisk prints "unknown" for a number or name that is invalid or empty (res_agi.c, setup_env, S_COR).
+_NOT_SENT = frozenset({"", "unknown", "unavailable"})
+
+# What carriers write for somebody who does not want to be known; chan_pjsip passes it on as if it were a number.
+_WITHHELD = frozenset({"anonymous", "restricted", "withheld", "private"})
+
+# Bits 0x60 of the presentation: 0x20 restricted by the caller, 0x40 not available (include/asterisk/callerid.h).
+_PRESENTATION_WITHHELD = 0x60
+
+
+class Result(StrEnum):
+    """Who decided how the call went: the closed set that alarms are built on."""
+
+    COMPLETED = "completed"
+    CALLER = "caller"
+    OPERATOR = "operator"
+    PBX = "pbx"
+    BRIDGE = "bridge"
+    MILLIS = "millis"
+    UNKNOWN = "unknown"
+
+
+class Reason(StrEnum):
+    """Why, as a slug for people: the closed set behind `MILLIS_REASON`; `docs/dialplan.md` explains each one."""
+
+    ROUTED = "routed"
+    ANSWERED = "answered"
+    PONG = "pong"
+    CALLER_HUNG_UP = "caller-hung-up"
+    NO_RULE = "no-rule"
+    BLOCKED_CALLER = "blocked-caller"
+    UNKNOWN_VERB = "unknown-verb"
+    MILLIS_UNREACHABLE = "millis-unreachable"
+    MILLIS_TIMEOUT = "millis-timeout"
+    MILLIS_REFUSED = "millis-refused"
+    MILLIS_NONSENSE = "millis-nonsense"
+    BAD_URI = "bad-uri"
+    AGENT_BUSY = "agent-busy"
+    AGENT_NO_ANSWER = "agent-no-answer"
+    AGENT_CONGESTION = "agent-congestion"
+    AGENT_UNAVAILABLE = "agent-unavailable"
+    DIAL_REFUSED = "dial-refused"
+    NEVER_DIALLED = "never-dialled"
+    BUSY = "busy"
+    AGI_PROTOCOL = "agi-protocol"
+    AGI_TIMEOUT = "agi-timeout"
+    SESSION_LOST = "session-lost"
+    BRIDGE_STOPPED = "bridge-stopped"
+    INTERNAL_ERROR = "internal-error"
+
+
+class Status(StrEnum):
+    """What the dialplan does next: the values of `MILLIS_STATUS`."""
+
+    OK = "ok"
+    FALLBACK = "fallback"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended: whose doing, and why."""
+
+    result: Result
+    reason: Reason
+
+    @property
+    def status(self) -> Status:
+        """Return what the dialplan does next; whatever is not a success or a refusal by rule is a fallback."""
+        if self.result is Result.COMPLETED:
+            return Status.OK
+        if self.reason is Reason.BLOCKED_CALLER:
+            return Status.REJECT
+        return Status.FALLBACK
+
+
+@dataclass(frozen=True, slots=True)
+class CallerId:
+    """Who is calling. A withheld or missing number is None here and nowhere spelled "unknown" again.
+
+    `number` is E.164 where the number can be read as one, else the text as it came; `received` is always as it came.
+    """
+
+    number: str | None
+    name: str | None
+    withheld: bool
+    received: str | None
+
+    @classmethod
+    def from_request(cls, request: Request, numbers: Numbers) -> CallerId:
+        """Read the caller from an AGI environment, whose presentation decides whether the number may be used at all."""
+        withheld = _restricted(request["callingpres"]) or request["callerid"].strip().lower() in _WITHHELD
+        number = None if withheld else _sent(request["callerid"])
+        name = None if withheld else _sent(request["calleridname"])
+        return cls(number and (numbers.normalise(number) or number), name, withheld, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One caller's visit, as the dialplan introduced it.
+
+    `did` is E.164 where it can be read as a number of the default country, else as it came; `did_received` is always as
+    it came. `arguments` are the AGI arguments and the query of the AGI address, by name.
+    """
+
+    bridge_call_id: str
+    did: str
+    did_received: str
+    caller: CallerId
+    rdnis: str | None
+    channel: str
+    uniqueid: str
+    context: str
+    language: str
+    arguments: Mapping[str, str]
+
+    @classmethod
+    def from_request(cls, request: Request, numbers: Numbers, bridge_call_id: str, did: str | None = None) -> Call:
+        """Make the call out of an AGI environment.
+
+        The called number is, in this order: *did* (a configured dialplan expression), the `did` argument, `agi_dnid`,
+        `agi_extension`. The last is only where AGI() was called, so it is right just in contexts of one number each;
+        for the same reason a `context` argument outranks `agi_context`, which may be a subroutine's.
+        """
+        candidates = (did, request.arguments.get("did"), request["dnid"], request["extension"])
+        received = next((text for text in map(_sent, candidates) if text), "")
+        return cls(
+            bridge_call_id=bridge_call_id,
+            did=numbers.normalise(received) or received,
+            did_received=received,
+            caller=CallerId.from_request(request, numbers),
+            rdnis=_sent(request["rdnis"]),
+            channel=request["channel"],
+            uniqueid=request["uniqueid"],
+            context=request.arguments.get("context") or request["context"],
+            language=request["language"],
+            arguments=request.arguments,
+        )
+
+
+def _sent(text: str | None) -> str | None:
+    """Return *text* without its outer blanks, or None for every way in which Asterisk says that nothing was sent."""
+    text = (text or "").strip()
+    return None if text.lower() in _NOT_SENT else text
+
+
+def _restricted(presentation: str) -> bool:
+    return presentation[:3].isdecimal() and bool(int(presentation[:3]) & _PRESENTATION_WITHHELD)

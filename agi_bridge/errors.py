@@ -1,0 +1,135 @@
+"""Every error that the bridge raises on purpose, each naming whose fault it is and the outcome it means.
+
+    BridgeError
+    ├── ConfigError              the operator: the configuration, every problem at once
+    ├── AgiError
+    │   ├── AgiProtocolError     whoever connected: not AGI, or forged
+    │   ├── AgiRefused           Asterisk answered a command with 510, 511 or 520
+    │   ├── AgiTimeout           Asterisk left a command unanswered
+    │   ├── CallerHungUp         the caller left; nobody's fault
+    │   └── SessionLost          the connection closed before the conversation was over
+    ├── UnsafeText               a text that must not reach an AGI command or a dial string
+    └── MillisError
+        ├── MillisUnreachable    no connection, or one that broke
+        ├── MillisTimeout        no answer within the deadline
+        ├── MillisBusy           our own limit: too many registrations under way
+        ├── MillisRefused        an HTTP status that says no
+        └── MillisNonsense       an answer without a usable SIP URI
+            └── BadSipUri        a SIP URI off the allow-list
+
+Errors of libraries are translated into these once, in the shell that calls the library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from agi_bridge.call import Outcome, Reason, Result
+
+
+class BridgeError(Exception):
+    """The root of the tree; never raised itself."""
+
+    outcome: ClassVar[Outcome] = Outcome(Result.BRIDGE, Reason.INTERNAL_ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to mend in the configuration: where, what, and what to do."""
+
+    path: str
+    message: str
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        hint = f" ({self.suggestion})" if self.suggestion else ""
+        return f"{self.path}: {self.message}{hint}"
+
+
+class ConfigError(BridgeError):
+    """The configuration cannot be used; `problems` holds every reason."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class AgiError(BridgeError):
+    """The conversation with Asterisk failed."""
+
+    outcome = Outcome(Result.PBX, Reason.AGI_PROTOCOL)
+
+
+class AgiProtocolError(AgiError):
+    """The bytes that came cannot be an honest AGI conversation; the connection is of no further use."""
+
+
+class AgiRefused(AgiError):
+    """Asterisk did not carry out a command."""
+
+
+class AgiTimeout(AgiError):
+    """Asterisk did not finish the conversation in time."""
+
+    outcome = Outcome(Result.PBX, Reason.AGI_TIMEOUT)
+
+
+class CallerHungUp(AgiError):
+    """The channel is no longer ours: the caller hung up, or the PBX took the call elsewhere."""
+
+    outcome = Outcome(Result.CALLER, Reason.CALLER_HUNG_UP)
+
+
+class SessionLost(AgiError):
+    """Asterisk closed the connection before we were done."""
+
+    outcome = Outcome(Result.PBX, Reason.SESSION_LOST)
+
+
+class UnsafeText(BridgeError):
+    """A text holds something that AGI or Dial would take for more than text."""
+
+
+class MillisError(BridgeError):
+    """The call could not be registered with Millis."""
+
+    outcome = Outcome(Result.MILLIS, Reason.MILLIS_UNREACHABLE)
+
+
+class MillisUnreachable(MillisError):
+    """No connection could be made, or it broke before an answer came."""
+
+
+class MillisTimeout(MillisError):
+    """Millis did not answer within the deadline."""
+
+    outcome = Outcome(Result.MILLIS, Reason.MILLIS_TIMEOUT)
+
+
+class MillisBusy(MillisError):
+    """Our own limit on registrations under way is reached; the call does not queue."""
+
+    outcome = Outcome(Result.BRIDGE, Reason.BUSY)
+
+
+class MillisRefused(MillisError):
+    """Millis answered with an HTTP status that is not a success."""
+
+    outcome = Outcome(Result.MILLIS, Reason.MILLIS_REFUSED)
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(f"HTTP {status}: {detail}" if detail else f"HTTP {status}")
+        self.status = status
+
+
+class MillisNonsense(MillisError):
+    """Millis answered with success, but not with a SIP URI that could be dialled."""
+
+    outcome = Outcome(Result.MILLIS, Reason.MILLIS_NONSENSE)
+
+
+class BadSipUri(MillisNonsense):
+    """The SIP URI is off the allow-list and must not be dialled."""
+
+    outcome = Outcome(Result.MILLIS, Reason.BAD_URI)

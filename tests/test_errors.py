@@ -1,0 +1,100 @@
+"""Every error: its place in the tree, the outcome it means, and the text that an operator reads."""
+
+import re
+
+import pytest
+
+from agi_bridge import errors
+from agi_bridge.call import Outcome, Reason, Result, Status
+from agi_bridge.errors import (
+    AgiError,
+    AgiProtocolError,
+    AgiRefused,
+    AgiTimeout,
+    BadSipUri,
+    BridgeError,
+    CallerHungUp,
+    ConfigError,
+    MillisBusy,
+    MillisError,
+    MillisNonsense,
+    MillisRefused,
+    MillisTimeout,
+    MillisUnreachable,
+    Problem,
+    SessionLost,
+    UnsafeText,
+)
+
+OUTCOMES = {
+    BridgeError: (Result.BRIDGE, Reason.INTERNAL_ERROR),
+    ConfigError: (Result.BRIDGE, Reason.INTERNAL_ERROR),
+    AgiError: (Result.PBX, Reason.AGI_PROTOCOL),
+    AgiProtocolError: (Result.PBX, Reason.AGI_PROTOCOL),
+    AgiRefused: (Result.PBX, Reason.AGI_PROTOCOL),
+    AgiTimeout: (Result.PBX, Reason.AGI_TIMEOUT),
+    CallerHungUp: (Result.CALLER, Reason.CALLER_HUNG_UP),
+    SessionLost: (Result.PBX, Reason.SESSION_LOST),
+    UnsafeText: (Result.BRIDGE, Reason.INTERNAL_ERROR),
+    MillisError: (Result.MILLIS, Reason.MILLIS_UNREACHABLE),
+    MillisUnreachable: (Result.MILLIS, Reason.MILLIS_UNREACHABLE),
+    MillisTimeout: (Result.MILLIS, Reason.MILLIS_TIMEOUT),
+    MillisBusy: (Result.BRIDGE, Reason.BUSY),
+    MillisRefused: (Result.MILLIS, Reason.MILLIS_REFUSED),
+    MillisNonsense: (Result.MILLIS, Reason.MILLIS_NONSENSE),
+    BadSipUri: (Result.MILLIS, Reason.BAD_URI),
+}
+
+
+def family(error: type[BridgeError]) -> list[type[BridgeError]]:
+    """Return *error* and all that descend from it, in the order in which they were defined."""
+    return [error, *(descendant for child in error.__subclasses__() for descendant in family(child))]
+
+
+@pytest.mark.parametrize(("error", "outcome"), OUTCOMES.items())
+def test_error_states_its_outcome(error, outcome):
+    """Each error says whose doing it was and why, and none of them loses the call."""
+    assert error.outcome == Outcome(*outcome)
+    assert error.outcome.status is Status.FALLBACK
+
+
+def test_every_error_is_in_the_table():
+    """No error is without a stated outcome."""
+    ours = [error for error in family(BridgeError) if error.__module__ == errors.__name__]
+    assert set(ours) == set(OUTCOMES)
+
+
+def test_tree_is_drawn_as_it_is():
+    """The picture at the top of the module shows every error below its parent, and nothing else."""
+    path: list[str] = []
+    drawn = []
+    for line in (errors.__doc__ or "").splitlines():
+        if found := re.match(r"    ([│├└─ ]*)(\w+)(?: {2}|$)", line):
+            depth = len(found[1]) // 4
+            path = [*path[:depth], found[2]]
+            drawn.append((path[-2] if depth else "Exception", path[-1]))
+    assert sorted(drawn) == sorted((error.__mro__[1].__name__, error.__name__) for error in OUTCOMES)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (MillisRefused(402, "no credit"), "HTTP 402: no credit"),
+        (MillisRefused(503, ""), "HTTP 503"),
+        (ConfigError([Problem("agi.listen", "is wrong")]), "agi.listen: is wrong"),
+        (
+            ConfigError([Problem("agi.listen", "is wrong", "mend it"), Problem("route", "is missing")]),
+            "agi.listen: is wrong (mend it)\nroute: is missing",
+        ),
+    ],
+)
+def test_error_reads_as_a_sentence(error, text):
+    """An operator reads what happened, and what to do where that is known."""
+    assert str(error) == text
+
+
+def test_details_can_be_read_without_parsing_the_text():
+    """The status and the problems are there as values."""
+    problem = Problem("agi.listen", "is wrong")
+    assert MillisRefused(402, "no credit").status == 402
+    assert ConfigError([problem]).problems == [problem]
