@@ -1,0 +1,131 @@
+"""What Millis is told about a call, and how the parts that only Asterisk knows are asked for.
+
+Pure. Every call carries the same documented names (`STANDARD_NAMES`), then its rule's own. Values are flat strings, the only
+shape that Millis documents; "" where a thing is unknown, so that `{caller_name}` in a prompt never shows its braces.
+Text that a caller controls is made printable and bounded here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from agi_bridge.errors import AgiProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from agi_bridge.call import Call
+    from agi_bridge.routing import Agent
+
+STANDARD_NAMES = (
+    "bridge_call_id",
+    "uniqueid",
+    "linkedid",
+    "did",
+    "caller_number",
+    "caller_name",
+    "caller_withheld",
+    "rdnis",
+    "channel",
+    "context",
+    "language",
+    "called_at",
+)
+
+# Millis flattens metadata next to names of its own (prefetch webhook) and fills two variables itself.
+RESERVED_NAMES = frozenset({"session_id", "agent_id", "from", "to", "FromPhone", "ToPhone"})
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+
+# What may stand for a number beside the metadata; E.164 allows 15 digits, international prefixes some more.
+_PHONE = re.compile(r"\+?[0-9]{1,24}", re.ASCII)
+
+# Not in the AGI environment, so it is asked for with whatever the rule asks.
+LINKEDID = "${CHANNEL(linkedid)}"
+
+# URIENCODE leaves only letters, digits and "-._~" as they are, so this cannot come out of a value.
+_SEPARATOR = "|"
+
+
+def is_expression(value: str) -> bool:
+    """Return whether Asterisk has to evaluate *value*; anything with `${` in it is an expression."""
+    return "${" in value
+
+
+def expressions(agent: Agent) -> tuple[str, ...]:
+    """Return what must be asked of Asterisk for a call to *agent*, the linkedid first."""
+    return (LINKEDID, *(value for value in agent.metadata.values() if is_expression(value)))
+
+
+def question(asked: Sequence[str]) -> str:
+    """Return one dialplan expression that evaluates all of *asked*.
+
+    Each value is URI-encoded by Asterisk: a raw one may hold line feeds, which would end the reply early.
+    """
+    return _SEPARATOR.join(f"${{URIENCODE({expression})}}" for expression in asked)
+
+
+def answers(reply: str | None, asked: Sequence[str]) -> dict[str, str]:
+    """Return the value of each expression in *asked* out of Asterisk's reply; raise AgiProtocolError if they differ."""
+    values = (reply or _SEPARATOR * (len(asked) - 1)).split(_SEPARATOR)
+    if len(values) != len(asked):
+        raise AgiProtocolError(f"{len(asked)} dialplan expressions were asked, {len(values)} values came back")
+    return dict(zip(asked, (unquote(value) for value in values), strict=True))
+
+
+def printable(text: str, limit_characters: int) -> str:
+    """Return *text* without control and formatting characters, cut to its bound."""
+    if text.isprintable():
+        return text[:limit_characters]
+    return "".join(sign for sign in text[: limit_characters * 2] if sign.isprintable())[:limit_characters]
+
+
+def build(
+    call: Call, agent: Agent, values: Mapping[str, str], called_at: datetime, limit_characters: int
+) -> dict[str, str]:
+    """Return the metadata of *call*: the standard names, then the rule's own, which win.
+
+    *values* are the answers to the expressions of *agent*.
+    """
+    caller = call.caller
+    metadata = {
+        "bridge_call_id": call.bridge_call_id,
+        "uniqueid": call.uniqueid,
+        "linkedid": values.get(LINKEDID, ""),
+        "did": call.did,
+        "caller_number": caller.number or "",
+        "caller_name": caller.name or "",
+        "caller_withheld": "true" if caller.withheld else "false",
+        "rdnis": call.rdnis or "",
+        "channel": call.channel,
+        "context": call.context,
+        "language": call.language,
+        "called_at": called_at.isoformat(timespec="milliseconds"),
+    }
+    for name, value in agent.metadata.items():
+        metadata[name] = values.get(value, "") if is_expression(value) else value
+    return {name: printable(value, limit_characters) for name, value in metadata.items()}
+
+
+def registration(call: Call, agent: Agent, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return the JSON body of `POST /register_sip_call` (Millis's schema InitAgent); what is unknown is left out.
+
+    `from_phone` and `to_phone` stand only in Millis's OpenAPI file; the metadata repeats them under our own names. A
+    caller or an extension that is no number ("alice", "s") stands in the metadata alone.
+    """
+    body = {
+        "agent_id": agent.agent_id,
+        "agent_config": agent.agent_config,
+        "metadata": metadata,
+        "include_metadata_in_prompt": agent.include_metadata_in_prompt,
+        "from_phone": _phone(call.caller.number),
+        "to_phone": _phone(call.did),
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _phone(number: str | None) -> str | None:
+    return number if number and _PHONE.fullmatch(number) else None
