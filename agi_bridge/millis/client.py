@@ -1,0 +1,142 @@
+"""The HTTP side of Millis: one pool of connections, one deadline a call, every failure made one of ours.
+
+A shell: aiohttp's types and errors stop here. It knows nothing of calls or rules; `bridge.py` hands it a body and gets a
+`Registration` or a `MillisError`. It never logs, so neither the key nor a SIP URI can reach a log from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
+
+import aiohttp
+
+from agi_bridge.errors import MillisBusy, MillisNonsense, MillisRefused, MillisTimeout, MillisUnreachable
+from agi_bridge.millis.models import Registration, error_detail, parse_registration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from aiohttp.connector import Connection
+
+    from agi_bridge.config import MillisSettings
+
+# Whether the request that this task has under way travels on a connection that was kept from an earlier one.
+_kept = ContextVar("_kept", default=False)
+
+
+class _Pool(aiohttp.TCPConnector):
+    """Tells a connection that was kept from a new one; aiohttp's errors do not."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._used = WeakSet[object]()
+
+    async def connect(self, *arguments: Any, **options: Any) -> Connection:
+        connection = await super().connect(*arguments, **options)
+        _kept.set(connection.protocol in self._used)
+        self._used.add(connection.protocol)
+        return connection
+
+
+class MillisClient:
+    """Registers calls with Millis; lives as long as the bridge serves."""
+
+    def __init__(self, settings: MillisSettings, api_keys: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._api_keys = api_keys
+        self._headers = {
+            account: {
+                "authorization": f"{settings.authorization_scheme} {key}".strip(),
+                "content-type": "application/json",
+            }
+            for account, key in api_keys.items()
+        }
+        self._in_flight = 0
+
+    async def __aenter__(self) -> Self:
+        settings = self._settings
+        self._http = aiohttp.ClientSession(
+            # `registration_limit` is the bound; a second one here would let callers wait in a queue.
+            connector=_Pool(limit=0, keepalive_timeout=settings.keepalive_seconds, ttl_dns_cache=60),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_seconds),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # A compressed answer could be a thousand times its size in memory.
+            auto_decompress=False,
+            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "agi-bridge"},
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.close()
+
+    async def register(self, account: str, region: str, body: Mapping[str, Any]) -> Registration:
+        """Register a call and return where to dial it; raise a MillisError within `timeout_seconds`."""
+        if self._in_flight >= self._settings.registration_limit:
+            raise MillisBusy(
+                f"{self._in_flight} registrations are under way, which is registration_limit under [millis]"
+            )
+        where = self._settings.url(region)
+        self._in_flight += 1
+        try:
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                status, answer = await self._post(region, "/register_sip_call", account, json.dumps(body).encode())
+        except aiohttp.ConnectionTimeoutError as error:
+            raise MillisUnreachable(
+                f"no connection to {where} within {self._settings.connect_timeout_seconds} s"
+            ) from error
+        except TimeoutError as error:
+            raise MillisTimeout(f"no answer from {where} within {self._settings.timeout_seconds} s") from error
+        except aiohttp.ServerDisconnectedError as error:
+            raise MillisUnreachable(f"{where} closed the connection without an answer") from error
+        except aiohttp.ClientPayloadError as error:
+            raise MillisUnreachable(f"{where} broke off in its answer") from error
+        except aiohttp.ClientConnectionError as error:
+            raise MillisUnreachable(f"the connection to {where} failed: {error}") from error
+        except aiohttp.ClientError as error:
+            raise MillisNonsense(f"{where} does not speak HTTP as expected: {type(error).__name__}") from error
+        finally:
+            self._in_flight -= 1
+        # An answer may repeat what was sent, and errors quote answers.
+        answer = answer.replace(self._api_keys[account].encode(), b"(the API key)")
+        if not 200 <= status < 300:
+            raise MillisRefused(status, error_detail(answer))
+        return parse_registration(answer)
+
+    async def _post(self, region: str, path: str, account: str, body: bytes) -> tuple[int, bytes]:
+        """Post; once more where Millis had closed a kept connection that we still took for open.
+
+        Nothing else is repeated: the call may be registered already, and the caller waits in silence.
+        """
+        try:
+            response = await self._send(region, path, account, body)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if not _kept.get():
+                raise
+            response = await self._send(region, path, account, body)
+        async with response:
+            return response.status, await self._bounded(response)
+
+    async def _send(self, region: str, path: str, account: str, body: bytes) -> aiohttp.ClientResponse:
+        _kept.set(False)
+        url = self._settings.url(region) + path
+        # Redirects are not followed: the key must not travel to where an answer points.
+        return await self._http.post(url, data=body, headers=self._headers[account], allow_redirects=False)
+
+    async def _bounded(self, response: aiohttp.ClientResponse) -> bytes:
+        limit = self._settings.response_limit_bytes
+        answer = b""
+        async for chunk in response.content.iter_any():
+            answer += chunk
+            if len(answer) > limit:
+                response.close()
+                if response.status >= 300:
+                    break  # the status says enough
+                raise MillisNonsense(f"the answer has more than {limit} bytes")
+        return answer

@@ -1,0 +1,87 @@
+"""What Millis answers, made into values. Pure: bytes in, a `Registration` or an error out; no HTTP.
+
+Millis's OpenAPI file gives the answer to `POST /register_sip_call` no schema, its prose says `sip_uri`, its example `sip`
+(https://docs.millis.ai/integration/sip.md), so whatever honest reading there is, is taken.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from agi_bridge.errors import MillisNonsense
+
+REGIONS = {
+    "us-west": "https://api-west.millis.ai",
+    "eu-west": "https://api-eu-west.millis.ai",
+}
+
+_SIP_URI = re.compile(r"sips?:", re.IGNORECASE)
+_ANY_SIP_URI = re.compile(r"(sips?:)[^\s\"'<>]+", re.IGNORECASE)
+_DETAIL_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A call that Millis expects: its id, and the SIP URI to dial at once. The URI admits whoever knows it."""
+
+    call_id: str
+    sip_uri: str
+
+    def __repr__(self) -> str:
+        return f"Registration(call_id={self.call_id!r})"
+
+
+def parse_registration(body: bytes) -> Registration:
+    """Read the answer to a registration; raise MillisNonsense where it names no SIP URI."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        raise MillisNonsense(f"the answer is not JSON: {_excerpt(body)}") from None
+    if not isinstance(answer, dict):
+        raise MillisNonsense(f"the answer is a JSON {type(answer).__name__}, not an object")
+    named = (answer.get("sip_uri"), answer.get("sip"), *answer.values())
+    texts = (value.strip().strip("<>").strip() for value in named if isinstance(value, str))
+    uri = next((text for text in texts if _SIP_URI.match(text)), None)
+    if uri is None:
+        raise MillisNonsense(f"the answer names no SIP URI; its keys are {sorted(map(str, answer))[:10]}")
+    call_id = answer.get("call_id")
+    if not isinstance(call_id, str) or not call_id:
+        call_id = uri.partition(":")[2].partition("@")[0]
+    return Registration(call_id, uri)
+
+
+def error_detail(body: bytes) -> str:
+    """Return what an error answer says, for the log: FastAPI's `detail`, a string or a list, else the text's beginning.
+
+    Of a list only place and message are taken; FastAPI also repeats the input, which may hold phone numbers.
+    """
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return _excerpt(body)
+    named = (answer.get(name) for name in ("detail", "message", "error")) if isinstance(answer, dict) else ()
+    detail = next((value for value in named if value), "")
+    if isinstance(detail, list):
+        return _tellable("; ".join(map(_validation_message, detail[:5])))
+    return _tellable(str(detail))
+
+
+def _validation_message(item: Any) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    place = item.get("loc")
+    where = ".".join(map(str, place)) if isinstance(place, list) else "?"
+    return f"{where}: {item.get('msg', '?')}"
+
+
+def _excerpt(body: bytes) -> str:
+    return _tellable(body[: _DETAIL_CHARACTERS * 4].decode("utf-8", "replace")) or "empty"
+
+
+def _tellable(text: str) -> str:
+    """Return the beginning of *text* as a log may show it: on one line, without control signs, without a SIP URI."""
+    text = "".join(sign if sign.isprintable() else " " for sign in text[: _DETAIL_CHARACTERS * 4])
+    return _ANY_SIP_URI.sub(r"\1…", text)[:_DETAIL_CHARACTERS]
