@@ -1,0 +1,93 @@
+"""How log lines look and what they hide. Everything else just calls structlog.
+
+One line an event: JSON where a machine reads, coloured text on a terminal. Fields that hold phone numbers are masked here,
+in one place, by their names; secrets and SIP URIs are never given to a log at all.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from agi_bridge.config import LogSettings
+
+NUMBER_FIELDS = ("did", "did_received", "caller_number")
+
+# Made once: json.dumps makes a new encoder for each line that is not encoded by its defaults.
+_encode = json.JSONEncoder(default=str).encode
+
+_SHOWN_AT_START = 4
+_SHOWN_AT_END = 2
+
+
+def mask(number: str) -> str:
+    """Return *number* with its middle hidden: beginning, length and end still show a slip in its format."""
+    hidden = len(number) - _SHOWN_AT_START - _SHOWN_AT_END
+    if hidden <= 0:
+        return (
+            number if len(number) <= _SHOWN_AT_START else number[:_SHOWN_AT_END] + "*" * (len(number) - _SHOWN_AT_END)
+        )
+    return number[:_SHOWN_AT_START] + "*" * hidden + number[-_SHOWN_AT_END:]
+
+
+def configure(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
+    """Make structlog write to *stream* as the settings say; lines of libraries go the same way, from warnings up."""
+    as_json = settings.format == "json" or (settings.format == "auto" and not stream.isatty())
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if settings.numbers == "masked":
+        processors.append(_mask_numbers)
+    if as_json:
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dumps)]
+    else:
+        processors += [
+            _event_on_one_line,
+            # The default shows the variables of every function, and so the key.
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
+        ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
+
+
+class _Forward(logging.Handler):
+    """Hands lines of the standard library's logging to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger(record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info)
+
+
+def _mask_numbers(logger: Any, method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name in NUMBER_FIELDS:
+        number = fields.get(name)
+        if number:
+            fields[name] = mask(number)
+    return fields
+
+
+def _event_on_one_line(logger: Any, method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what the event of a library may hold; the renderer does so for fields alone."""
+    event = str(fields.get("event", ""))
+    if not event.isprintable():
+        fields["event"] = repr(event)
+    return fields
+
+
+def _dumps(fields: Any, **options: Any) -> str:
+    """Return the line in ASCII, so that no sign that a terminal or a log reader acts on gets into it."""
+    return _encode(fields)

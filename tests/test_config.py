@@ -1,0 +1,946 @@
+"""The configuration: what it may say, what it becomes, and every problem at once where it is wrong."""
+
+import json
+from ipaddress import ip_network
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agi_bridge import config
+from agi_bridge.config import Address, File, parse_address
+from agi_bridge.errors import ConfigError
+from agi_bridge.millis.models import REGIONS
+from agi_bridge.numbers import Pattern
+from agi_bridge.routing import Agent, Dialling
+
+KEY = "0123456789abcdefSECRET"
+ENVIRON = {"MILLIS_API_KEY": KEY}
+
+GOOD = """
+[defaults]
+fallback = "millis-fallback,s,1"
+
+[[route]]
+name = "sales"
+did = "+15551230001"
+agent_id = "-Nabc"
+"""
+
+
+def reading(**files):
+    """Return a reader of *files*, whose names have "_" for "."."""
+    contents = {name.replace("_", "."): content for name, content in files.items()}
+
+    def read_file(name):
+        if name not in contents:
+            raise FileNotFoundError(2, "No such file or directory")
+        return contents[name].encode() if isinstance(contents[name], str) else contents[name]
+
+    return read_file
+
+
+def load(text=GOOD, environ=ENVIRON, **files):
+    return config.load(text, environ, reading(**files))
+
+
+def problems(text, environ=ENVIRON, **files):
+    """Return the lines that `check` prints about *text*."""
+    with pytest.raises(ConfigError) as caught:
+        load(text, environ, **files)
+    return str(caught.value).splitlines()
+
+
+def route(lines="", name="sales"):
+    """Return a configuration that is good but for *lines* in its only route."""
+    return f"{GOOD.replace('sales', name)}\n{lines}\n"
+
+
+def warnings(text, **files):
+    return [str(warning) for warning in load(text, **files).warnings]
+
+
+# What it becomes.
+
+
+def test_smallest_configuration():
+    """Two tables and four keys are enough; all else has a default."""
+    loaded = load()
+    (rule,) = loaded.rules.rules
+
+    assert (rule.name, rule.fallback, rule.did) == ("sales", "millis-fallback,s,1", (Pattern.compile("+15551230001"),))
+    assert (rule.agent, rule.dialling) == (Agent("-Nabc"), Dialling())
+    assert (rule.caller, rule.withheld, rule.context, rule.channel, rule.arguments, rule.reject) == (
+        *((), False, (), (), {}, False),
+    )
+    assert loaded.rules.default_fallback == "millis-fallback,s,1"
+    assert (loaded.warnings, loaded.log.numbers, loaded.metadata.value_limit_characters) == ((), "masked", 512)
+    assert (loaded.millis.timeout_seconds, loaded.millis.connect_timeout_seconds) == (4.0, 2.0)
+    assert (loaded.agi.addresses, loaded.agi.backlog) == ([Address("127.0.0.1", 4573)], 1024)
+
+
+def test_rule_with_every_key():
+    """Every key of a route arrives in its rule."""
+    loaded = load(
+        """
+        [account.second]
+        api_key_env = "SECOND_KEY"
+
+        [[route]]
+        name = "all"
+        did = ["+15551230001", "_1555XXX."]
+        caller = ["withheld", "_1212."]
+        context = "from-trunk"
+        channel = ["PJSIP/trunk"]
+        arguments = { queue = "sales", tier = ["gold", "_s."] }
+        agent_id = "-Nabc"
+        agent_config = { language = "de", llm = { temperature = 0.5 } }
+        metadata = { team = "sales", tier = "${DB(crm/${CALLERID(num)})}" }
+        include_metadata_in_prompt = true
+        account = "second"
+        region = "eu-west"
+        endpoint = "millis-tls"
+        ring_timeout_seconds = 30
+        max_duration_seconds = 600
+        dial_options = "gT"
+        allow_feature_keys = true
+        fallback = "queue,700,1"
+        """,
+        {"SECOND_KEY": KEY},
+    )
+    (rule,) = loaded.rules.rules
+
+    assert [pattern.text for pattern in (*rule.did, *rule.caller, *rule.context, *rule.channel)] == [
+        *("+15551230001", "_1555XXX.", "_1212.", "from-trunk", "PJSIP/trunk")
+    ]
+    assert (rule.withheld, rule.reject, rule.fallback) == (True, False, "queue,700,1")
+    assert {name: [pattern.text for pattern in texts] for name, texts in rule.arguments.items()} == {
+        "queue": ["sales"],
+        "tier": ["gold", "_s."],
+    }
+    assert rule.agent == Agent(
+        "-Nabc",
+        {"language": "de", "llm": {"temperature": 0.5}},
+        {"team": "sales", "tier": "${DB(crm/${CALLERID(num)})}"},
+        True,
+        "second",
+        "eu-west",
+    )
+    assert rule.dialling == Dialling("millis-tls", 30, 600, "gT")
+
+
+def test_defaults_hold_where_a_route_says_nothing():
+    """A route's own key beats that of [defaults]; metadata of both is sent, and agent_config replaced as a whole."""
+    loaded = load(
+        """
+        [millis]
+        region = "eu-west"
+
+        [defaults]
+        agent_id = "-Ndefault"
+        agent_config = { language = "de" }
+        metadata = { site = "hq", team = "none" }
+        ring_timeout_seconds = 15
+        fallback = "reception,s,1"
+
+        [[route]]
+        name = "sales"
+        did = "+15551230001"
+        metadata = { team = "sales" }
+        agent_config_file = "sales.json"
+        ring_timeout_seconds = 25
+
+        [[route]]
+        name = "rest"
+        """,
+        sales_json='{"language": "en-GB"}',
+    )
+    sales, rest = loaded.rules.rules
+
+    assert sales.agent == Agent("-Ndefault", {"language": "en-GB"}, {"site": "hq", "team": "sales"}, region="eu-west")
+    assert rest.agent == Agent("-Ndefault", {"language": "de"}, {"site": "hq", "team": "none"}, region="eu-west")
+    assert (sales.dialling.ring_timeout_seconds, rest.dialling.ring_timeout_seconds) == (25, 15)
+    assert (sales.fallback, rest.fallback) == ("reception,s,1", "reception,s,1")
+
+
+def test_rule_that_rejects_needs_neither_agent_nor_fallback_nor_key():
+    """A rule that refuses its callers needs nothing but its conditions."""
+    loaded = load('[[route]]\nname = "blocked"\ncaller = "withheld"\nreject = true\n', environ={})
+
+    assert [(rule.name, rule.reject, rule.fallback) for rule in loaded.rules.rules] == [("blocked", True, "")]
+
+
+@pytest.mark.parametrize(
+    ("key", "files"),
+    [
+        pytest.param('agent_config = { language = "de", prompt = "Hi" }', {}, id="inline"),
+        pytest.param(
+            'agent_config_file = "a.json"', {"a_json": '{"language": "de", "prompt": "Hi"}'}, id="a JSON file"
+        ),
+        pytest.param('agent_config_file = "a.toml"', {"a_toml": 'language = "de"\nprompt = "Hi"'}, id="a TOML file"),
+    ],
+)
+def test_agent_config_may_stand_in_the_file_or_beside_it(key, files):
+    """The agent's configuration passes through unread, wherever it stands, and needs no agent id."""
+    text = f'[[route]]\nname = "sales"\nfallback = "a,s,1"\n{key}\n'
+    loaded = load(text, **files)
+
+    assert loaded.rules.rules[0].agent.agent_config == {"language": "de", "prompt": "Hi"}
+    assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "shown"),
+    [
+        ("127.0.0.1:4573", Address("127.0.0.1", 4573), "127.0.0.1:4573"),
+        ("0.0.0.0:0", Address("0.0.0.0", 0), "0.0.0.0:0"),
+        ("[::1]:4573", Address("::1", 4573), "[::1]:4573"),
+        ("bridge.example:4573", Address("bridge.example", 4573), "bridge.example:4573"),
+        ("my_bridge:65535", Address("my_bridge", 65535), "my_bridge:65535"),
+    ],
+)
+def test_address(text, address, shown):
+    """An address is an IP address or a host name, and a port."""
+    assert parse_address(text) == address
+    assert str(address) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "4573",
+        ":4573",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "h:65536",
+        "h:-1",
+        "h:x",
+        "h:٣",
+        "a..b:1",
+        "a b:1",
+        "h:1\n",
+        "é:1",
+    ],
+)
+def test_what_is_no_address_is_refused(text):
+    """A text without a host or a port is no address."""
+    with pytest.raises(ValueError, match="address") as caught:
+        parse_address(text)
+
+    assert str(caught.value) == "must be an address and a port, such as 127.0.0.1:4573 or [::1]:4573"
+
+
+def test_listening_may_be_on_several_addresses():
+    """A list of addresses and one of networks arrive as such; limits have our defaults unless given."""
+    agi = """
+    [agi]
+    listen = ["127.0.0.1:4573", "[::1]:4573"]
+    allow = "192.168.1.0/24"
+    line_limit_bytes = 2048
+    """
+    loaded = load(agi + GOOD)
+
+    assert loaded.agi.addresses == [Address("127.0.0.1", 4573), Address("::1", 4573)]
+    assert loaded.agi.networks == (ip_network("192.168.1.0/24"),)
+    assert (loaded.agi.limits.line_bytes, loaded.agi.limits.command_bytes) == (2048, 2046)
+
+
+@pytest.mark.parametrize(
+    ("line", "us", "eu"),
+    [
+        pytest.param("", "https://api-west.millis.ai", "https://api-eu-west.millis.ai", id="the regions of Millis"),
+        pytest.param(
+            'base_url = "http://127.0.0.1:8089/"', "http://127.0.0.1:8089", "http://127.0.0.1:8089", id="ours"
+        ),
+        pytest.param('base_url = "https://m.example/v1"', "https://m.example/v1", "https://m.example/v1", id="a path"),
+        pytest.param('base_url = "https://[::1]:1"', "https://[::1]:1", "https://[::1]:1", id="an IPv6 address"),
+    ],
+)
+def test_address_of_the_api(line, us, eu):
+    """Each region has its address, unless one is given for all."""
+    millis = load(f"[millis]\n{line}\n{GOOD}").millis
+
+    assert (millis.url("us-west"), millis.url("eu-west")) == (us, eu)
+
+
+def test_regions_are_those_of_the_client():
+    """The regions that may be configured are those whose addresses are known."""
+    assert set(get_args(config.Region)) == set(REGIONS)
+
+
+# The key.
+
+SECOND = """
+[account.second]
+{}
+
+[[route]]
+name = "other"
+agent_id = "-Nx"
+account = "second"
+"""
+
+
+@pytest.mark.parametrize(
+    ("environ", "line", "files"),
+    [
+        pytest.param({"MILLIS_API_KEY": "the-key"}, "", {}, id="the environment"),
+        pytest.param({"MILLIS_API_KEY": " the-key\n"}, "", {}, id="with blanks around it"),
+        pytest.param(
+            {"MILLIS_API_KEY_FILE": "a.key"}, "", {"a_key": "the-key\n"}, id="a file that the environment names"
+        ),
+        pytest.param({}, 'api_key_file = "a.key"', {"a_key": "the-key"}, id="a file that the configuration names"),
+        pytest.param(
+            {"MILLIS_API_KEY": "", "MILLIS_API_KEY_FILE": "a.key"},
+            "",
+            {"a_key": "the-key"},
+            id="an empty variable, and a file",
+        ),
+        pytest.param(
+            {"MILLIS_API_KEY_FILE": "a.key"},
+            'api_key_file = "b.key"',
+            {"a_key": "the-key", "b_key": "other"},
+            id="the environment's file before the configuration's",
+        ),
+        pytest.param(
+            {"MILLIS_API_KEY": "the-key"},
+            'api_key_file = "b.key"',
+            {"b_key": "other"},
+            id="the environment before a file",
+        ),
+    ],
+)
+def test_key_comes_from(environ, line, files):
+    """The key is found in the environment, else in a file, without the blanks around it."""
+    keys = load(f"[millis]\n{line}\n{GOOD}", environ, **files).api_keys
+
+    assert {name: key.get_secret_value() for name, key in keys.items()} == {"default": "the-key"}
+
+
+@pytest.mark.parametrize(
+    ("line", "environ", "files"),
+    [
+        ('api_key_file = "2.key"', {}, {"2_key": "second-key\n"}),
+        ('api_key_env = "SECOND_KEY"', {"SECOND_KEY": "second-key"}, {}),
+    ],
+)
+def test_account_has_a_key_of_its_own(line, environ, files):
+    """A named account brings its key in a file or in an environment variable."""
+    loaded = load(GOOD + SECOND.format(line), {**ENVIRON, **environ}, **files)
+
+    assert {name: key.get_secret_value() for name, key in loaded.api_keys.items()} == {
+        "default": KEY,
+        "second": "second-key",
+    }
+    assert [rule.agent.account for rule in loaded.rules.rules] == ["default", "second"]
+
+
+def test_key_is_needed_only_where_something_is_registered():
+    """To look at routes, no key is needed, and none is read."""
+    loaded = config.load(f'[millis]\napi_key_file = "gone.key"\n{GOOD}', {}, reading(), need_keys=False)
+
+    assert loaded.api_keys == {}
+
+
+def test_key_is_never_shown():
+    """Neither the configuration nor a problem with it shows the key."""
+    loaded = load(f'[millis]\napi_key_file = "a.key"\n{GOOD}', a_key=KEY)
+    told = [repr(loaded), str(loaded), repr(loaded.millis), *problems(GOOD, {"MILLIS_API_KEY": f"{KEY}\n{KEY}"})]
+
+    assert not [text for text in told if KEY in text]
+
+
+# What is wrong with it.
+
+NO_KEY = (
+    "millis.api_key_file: there is no Millis API key "
+    "(set MILLIS_API_KEY, or name a file in MILLIS_API_KEY_FILE or api_key_file)"
+)
+PATTERN_HINT = '(write a number, or a pattern such as "_1NXXNXXXXXX" or "_X.")'
+PLACE = "must be a place in the dialplan, written context,exten,priority"
+URL = "must be an http:// or https:// address without user name, query or fragment"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param(
+            f"[agi]\nlisten_on = 1\n{GOOD}",
+            'agi.listen_on: there is no such key (did you mean "listen"?)',
+            id="an unknown key in a table",
+        ),
+        pytest.param(f"[agy]\n{GOOD}", 'agy: there is no such key (did you mean "agi"?)', id="an unknown table"),
+        pytest.param(
+            route('agentid = "x"'),
+            'route "sales": agentid: there is no such key (did you mean "agent_id"?)',
+            id="an unknown key in a route",
+        ),
+        pytest.param(
+            f"[account.second]\napi_key_fille = 1\n{GOOD}",
+            'account.second.api_key_fille: there is no such key (did you mean "api_key_file"?)',
+            id="an unknown key in an account",
+        ),
+        pytest.param(
+            f"[account.second]\nxyz = 1\n{GOOD}",
+            "account.second.xyz: there is no such key (there are: api_key_file, api_key_env)",
+            id="an unknown key like no other",
+        ),
+        pytest.param(
+            GOOD.replace('"+15551230001"', "15551230001"),
+            'route "sales": did: the number 15551230001 has no quotes '
+            '(write "15551230001" with its "+" and leading zeros)',
+            id="a number without quotes",
+        ),
+        pytest.param(
+            GOOD.replace('"+15551230001"', '["100", 101]'),
+            'route "sales": did[2]: the number 101 has no quotes (write "101" with its "+" and leading zeros)',
+            id="a number without quotes in a list",
+        ),
+        pytest.param(
+            route("metadata = { tier = 1.5 }"),
+            'route "sales": metadata.tier: the number 1.5 has no quotes (write "1.5" with its "+" and leading zeros)',
+            id="metadata without quotes",
+        ),
+        pytest.param(
+            GOOD.replace('"+15551230001"', "030"),
+            "file: is not TOML: Expected newline or end of document after a statement (at line 7, column 8) "
+            '(texts and phone numbers stand in quotes, such as did = "+15551230001")',
+            id="a number that begins with zero, without quotes",
+        ),
+        pytest.param(
+            GOOD.replace("+15551230001", "_1[2-5"),
+            f"route \"sales\": did: '[' at place 3 is never closed {PATTERN_HINT}",
+            id="a bad pattern",
+        ),
+        pytest.param(
+            route('caller = ["_X.", "_1}"]'),
+            f"route \"sales\": caller[2]: '}}' at place 3 cannot stand in a pattern {PATTERN_HINT}",
+            id="a bad pattern in a list",
+        ),
+        pytest.param(
+            route('arguments = { queue = "_X.1" }'),
+            f"route \"sales\": arguments.queue: nothing may follow '.', which already takes the rest {PATTERN_HINT}",
+            id="a bad pattern for an argument",
+        ),
+        pytest.param(
+            route('caller = "Anonymous"'),
+            'route "sales": caller: is no number; for callers who withhold theirs, write "withheld"',
+            id="another word for withheld",
+        ),
+        pytest.param(
+            f"{GOOD}{GOOD.partition('[[')[1]}{GOOD.partition('[[')[2]}",
+            'route "sales": the name is given to two routes (rename one of them)',
+            id="two rules with one name",
+        ),
+        pytest.param(
+            route('metadata = { session_id = "1" }'),
+            'route "sales": metadata.session_id: is a name of Millis\'s own; choose another',
+            id="a metadata name of Millis",
+        ),
+        pytest.param(
+            f'{GOOD}\n[route.metadata]\nuniqueid = "1"',
+            'route "sales": metadata.uniqueid: is sent with every call already; choose another name',
+            id="a metadata name of ours",
+        ),
+        pytest.param(
+            route('metadata = { "a-b" = "1" }'),
+            "route \"sales\": metadata.a-b: must be letters, digits and '_', at most 64, and not begin with a digit",
+            id="a metadata name that no prompt could use",
+        ),
+        pytest.param(
+            GOOD.replace("[defaults]", '[defaults]\nmetadata = { from = "x" }'),
+            "defaults.metadata.from: is a name of Millis's own; choose another",
+            id="a metadata name of Millis under defaults",
+        ),
+        pytest.param(
+            route('metadata = { tier = "${DB(crm/1)" }'),
+            "route \"sales\": metadata.tier: has 1 '{' but 0 '}'",
+            id="an expression that is not closed",
+        ),
+        pytest.param(
+            route('metadata = { tier = "${DB(crm/1}" }'),
+            "route \"sales\": metadata.tier: has 1 '(' but 0 ')'",
+            id="a function that is not closed",
+        ),
+        pytest.param(
+            route('metadata = { tier = "${A}\\n" }'),
+            'route "sales": metadata.tier: a line end or NUL cannot be sent over AGI',
+            id="an expression with a line feed",
+        ),
+        pytest.param(
+            route(f'metadata = {{ tier = "${{DB({"x" * 2000})}}" }}'),
+            'route "sales": metadata: its dialplan expressions need more than the 2046 bytes of one AGI command '
+            "(shorten them, or raise command_limit_bytes under [agi] for Asterisk 20.16, 22.6 and newer)",
+            id="expressions that do not fit into one question",
+        ),
+        pytest.param(
+            '[[route]]\nname = "sales"\nfallback = "a,s,1"',
+            'route "sales": agent_id: is missing (name the Millis agent, or give an agent_config)',
+            id="no agent",
+        ),
+        pytest.param(
+            '[[route]]\nname = "sales"\nagent_id = "x"',
+            'route "sales": fallback: is missing, so a call could be lost '
+            '(such as fallback = "millis-fallback,s,1", here or under [defaults])',
+            id="no fallback",
+        ),
+        pytest.param(
+            GOOD.replace('name = "sales"', ""),
+            'route 1: name: is missing (such as name = "sales"; it is in the log of every call)',
+            id="no name",
+        ),
+        pytest.param(
+            GOOD.replace('"sales"', "7"),
+            'route 1: name: the number 7 has no quotes (write "7" with its "+" and leading zeros)',
+            id="a name that is a number",
+        ),
+        pytest.param(
+            route(name="my sales"),
+            "route \"my sales\": name: must be letters, digits, '_', '.' and '-', at most 64, "
+            "and begin with a letter or digit",
+            id="a name with a blank",
+        ),
+        pytest.param("", "route: there is no [[route]], so every call would take its fallback", id="an empty file"),
+        pytest.param("route = 5", "route: input should be a valid list", id="no routes but a number"),
+        pytest.param("route = [5]", "route 1: must be a table", id="a route that is a number"),
+        pytest.param(f"agi = 5\n{GOOD}", "agi: must be a table", id="a table that is a number"),
+        pytest.param(
+            GOOD.replace("millis-fallback,s,1", "reception"),
+            f"defaults.fallback: {PLACE}",
+            id="a fallback that is no place",
+        ),
+        pytest.param(
+            route('endpoint = "a/b"'),
+            "route \"sales\": endpoint: must be the name of a PJSIP endpoint: letters, digits, '_', '.' and '-'",
+            id="an endpoint that would change the dial string",
+        ),
+        pytest.param(
+            route('dial_options = "gt"'),
+            'route "sales": dial_options: option t lets a party of the call dial through the PBX; '
+            "if that is wanted, set allow_feature_keys = true beside it",
+            id="a feature key",
+        ),
+        pytest.param(
+            route("ring_timeout_seconds = 0"),
+            'route "sales": ring_timeout_seconds: input should be greater than or equal to 1',
+            id="a ring timeout of nothing",
+        ),
+        pytest.param(
+            route('ring_timeout_seconds = "20"'),
+            'route "sales": ring_timeout_seconds: input should be a valid integer (without quotes)',
+            id="quotes around a count",
+        ),
+        pytest.param(
+            route("max_duration_seconds = 86401"),
+            'route "sales": max_duration_seconds: input should be less than or equal to 86400',
+            id="a call of more than a day",
+        ),
+        pytest.param(
+            route('reject = "yes"'),
+            'route "sales": reject: input should be a valid boolean (without quotes)',
+            id="a word for a boolean",
+        ),
+        pytest.param(
+            route('region = "us-east"'),
+            "route \"sales\": region: input should be 'us-west' or 'eu-west'",
+            id="a region that Millis has not",
+        ),
+        pytest.param(
+            route('account = "secnd"') + "[account.second]\n",
+            'route "sales": account: there is no [account.secnd] (did you mean "second"?)',
+            id="an account that is spelled wrongly",
+        ),
+        pytest.param(
+            route('account = "second"'),
+            'route "sales": account: there is no [account.second] (add [account.second] with an api_key_file)',
+            id="an account that is not there",
+        ),
+        pytest.param(
+            f"{GOOD}\n[account.default]",
+            "account.default: is the account of [millis] already (give this one another name)",
+            id="an account with the name of the first",
+        ),
+        pytest.param(
+            GOOD + SECOND.format('api_key_env = "SECOND_KEY"'),
+            "account.second: there is no Millis API key (set SECOND_KEY, or name a file in api_key_file)",
+            id="an account whose variable is not set",
+        ),
+        pytest.param(
+            GOOD + SECOND.format(""),
+            "account.second: there is no Millis API key "
+            "(name a file in api_key_file, or an environment variable in api_key_env)",
+            id="an account without a key",
+        ),
+        pytest.param(
+            GOOD + SECOND.format('api_key_file = "2.key"'),
+            "account.second: cannot read 2.key: No such file or directory",
+            id="an account whose key file is missing",
+        ),
+        pytest.param(
+            route('agent_config_file = "gone.json"'),
+            'route "sales": agent_config_file: cannot read gone.json: No such file or directory',
+            id="an agent_config file that is missing",
+        ),
+        pytest.param(
+            route('agent_config_file = "gone.json"').replace('agent_id = "-Nabc"', ""),
+            'route "sales": agent_config_file: cannot read gone.json: No such file or directory',
+            id="an agent_config file that is missing, and no agent id",
+        ),
+        pytest.param(
+            route('agent_config = { language = "de", since = 2024-01-01 }'),
+            'route "sales": agent_config: cannot be sent as JSON: Object of type date is not JSON serializable '
+            "(write dates as text, no inf or nan)",
+            id="a date in an agent_config",
+        ),
+        pytest.param(
+            f'[numbers]\ndefault_country = "uk"\n{GOOD}',
+            "numbers.default_country: must be a two-letter country code in capitals, such as US or DE",
+            id="a country that is none",
+        ),
+        pytest.param(
+            f'[numbers]\ndid_expression = "${{FROM_DID"\n{GOOD}',
+            "numbers.did_expression: has 1 '{' but 0 '}'",
+            id="a DID expression that is not closed",
+        ),
+        pytest.param(
+            f'[agi]\nlisten = "4573"\n{GOOD}',
+            "agi.listen: must be an address and a port, such as 127.0.0.1:4573 or [::1]:4573",
+            id="a port without an address",
+        ),
+        pytest.param(
+            f'[agi]\nallow = ["10.0.0.1/8"]\n{GOOD}',
+            "agi.allow[1]: must be an IP address or network, such as 192.168.1.0/24 (10.0.0.1/8 has host bits set)",
+            id="a network with host bits",
+        ),
+        pytest.param(
+            f"[agi]\nsetup_timeout_seconds = 3\n{GOOD}",
+            "agi.setup_timeout_seconds: must be longer than millis.timeout_seconds",
+            id="less time for a call than for Millis",
+        ),
+        pytest.param(
+            f"[millis]\nconnect_timeout_seconds = 5\n{GOOD}",
+            "millis.connect_timeout_seconds: is longer than millis.timeout_seconds, which holds for all",
+            id="more time to connect than for all",
+        ),
+        pytest.param(
+            f"[millis]\ntimeout_seconds = nan\n{GOOD}",
+            "millis.timeout_seconds: input should be less than or equal to 3600",
+            id="a time that is no number",
+        ),
+        pytest.param(
+            f'[millis]\nauthorization_scheme = "Bearer:"\n{GOOD}',
+            'millis.authorization_scheme: must be a word such as "Bearer", or "" for the key alone',
+            id="a scheme that is no word",
+        ),
+        pytest.param(
+            f"[millis]\nallowed_hosts = []\n{GOOD}",
+            "millis.allowed_hosts: must not be empty",
+            id="no allowed hosts",
+        ),
+        pytest.param(
+            f'[millis]\nallowed_hosts = "*"\n{GOOD}',
+            "millis.allowed_hosts: must be a host name, an IPv4 address, or *.domain",
+            id="any host allowed",
+        ),
+        *(
+            pytest.param(f'[millis]\nbase_url = "{url}"\n{GOOD}', f"millis.base_url: {URL}", id=f"the address {url}")
+            for url in (
+                *("api.millis.ai", "ftp://h", "http://", "http://u:p@h", "http://h?a=1", "http://h#a", "http://a b"),
+                *(
+                    "http://h:65536",
+                    "http://h:x",
+                    "http://a..b",
+                    "http://[::1",
+                    "http://[1]",
+                    "http://h\\n",
+                    "http://é",
+                ),
+            )
+        ),
+        pytest.param(
+            "x = ",
+            "file: is not TOML: Invalid value (at end of document) "
+            '(texts and phone numbers stand in quotes, such as did = "+15551230001")',
+            id="no TOML",
+        ),
+    ],
+)
+def test_problem_is_told_with_its_path_and_what_to_do(text, problem):
+    """Each problem is one line: where it is, what is wrong, and what to do."""
+    assert problems(text) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("environ", "line", "files", "problem"),
+    [
+        pytest.param({}, "", {}, NO_KEY, id="no key at all"),
+        pytest.param({"MILLIS_API_KEY": " "}, "", {}, NO_KEY, id="an empty variable"),
+        pytest.param({}, 'api_key_file = "a.key"', {"a_key": "\n"}, NO_KEY, id="an empty file"),
+        pytest.param(
+            {},
+            'api_key_file = "gone.key"',
+            {},
+            "millis.api_key_file: cannot read gone.key: No such file or directory",
+            id="a missing file that the configuration names",
+        ),
+        pytest.param(
+            {"MILLIS_API_KEY_FILE": "gone.key"},
+            "",
+            {},
+            "MILLIS_API_KEY_FILE: cannot read gone.key: No such file or directory",
+            id="a missing file that the environment names",
+        ),
+        pytest.param(
+            {},
+            'api_key_file = "a.key"',
+            {"a_key": b"\xff"},
+            "millis.api_key_file: a.key is not UTF-8 text",
+            id="a file that is no text",
+        ),
+        *(
+            pytest.param(
+                {"MILLIS_API_KEY": key},
+                "",
+                {},
+                "millis.api_key_file: the Millis key holds blanks or signs that no HTTP header can carry",
+                id=f"a key with {what}",
+            )
+            for key, what in (("a b", "a blank"), ("a\r\nx: y", "a line end"), ("ké", "an accent"), ("a\x7f", "a DEL"))
+        ),
+    ],
+)
+def test_problem_with_the_key(environ, line, files, problem):
+    """A key that is missing, cannot be read or cannot be sent is a problem by itself, which does not repeat it."""
+    assert problems(f"[millis]\n{line}\n{GOOD}", environ, **files) == [problem]
+
+
+def test_file_name_that_the_system_refuses_is_a_problem():
+    """A name that cannot be a file's is told like a file that is not there."""
+
+    def read_file(name):
+        return open(name, "rb").read()
+
+    with pytest.raises(ConfigError) as caught:
+        config.load(f'[millis]\napi_key_file = "a\\u0000b"\n{GOOD}', {}, read_file)
+
+    assert str(caught.value) == "millis.api_key_file: cannot read 'a\\x00b': embedded null byte"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        (
+            "a.json",
+            "{",
+            "agent_config_file: a.json is neither JSON nor, with the ending .toml, TOML: Expecting property",
+        ),
+        (
+            "a.toml",
+            "x",
+            "agent_config_file: a.toml is neither JSON nor, with the ending .toml, TOML: Expected '=' after",
+        ),
+        ("a.json", "[1]", "agent_config_file: a.json must hold one object, not a list"),
+        ("a.json", '"de"', "agent_config_file: a.json must hold one object, not a str"),
+        ("a.json", b"\xff\xfe", "agent_config_file: a.json is not UTF-8 text"),
+        (
+            "a.json",
+            "[" * 100_000,
+            "agent_config_file: a.json is neither JSON nor, with the ending .toml, TOML: maximum",
+        ),
+        ("a.json", '{"language": "de", "x": NaN}', "agent_config: cannot be sent as JSON: Out of range float values"),
+    ],
+)
+def test_problem_in_an_agent_config_file(name, content, problem):
+    """A file that cannot be sent as an agent_config is named, with the reason."""
+    (told,) = problems(route(f'agent_config_file = "{name}"'), **{name.replace(".", "_"): content})
+
+    assert told.startswith(f'route "sales": {problem}')
+
+
+def test_agent_config_may_stand_in_one_place_only():
+    """An agent_config beside an agent_config_file is a problem."""
+    text = route('agent_config = { language = "de" }\nagent_config_file = "a.json"')
+
+    assert problems(text, a_json='{"language": "de"}') == [
+        'route "sales": agent_config_file: stands beside agent_config; keep one of the two'
+    ]
+
+
+def test_file_that_is_nested_too_deeply_is_a_problem():
+    """No depth of brackets ends in anything but a problem."""
+    (told,) = problems("x = " + "[" * 100_000)
+
+    assert told.startswith("file: is not TOML: ")
+
+
+ALL_WRONG = """
+[agi]
+listen = "nowhere"
+backlogg = 5
+
+[millis]
+api_key_file = "gone.key"
+timeout_seconds = 20
+
+[numbers]
+default_country = "USA"
+
+[defaults]
+fallback = "nowhere"
+
+[[route]]
+name = "sales"
+did = 15551230001
+agent_id = "-Nabc"
+metadata = { from = "x", uniqueid = "y", "1a" = "z" }
+
+[[route]]
+name = "sales"
+did = ["+15551230002", "_1[2", "_X.5"]
+agentid = "-Nabc"
+dial_options = "t"
+
+[[route]]
+did = "_X."
+agent_id = "-Nabc"
+agent_config_file = "gone.json"
+account = "second"
+"""
+
+
+def test_all_problems_are_told_at_once():
+    """One run finds every problem: unknown keys, wrong values, and what does not fit together."""
+    assert problems(ALL_WRONG, {}) == [
+        "agi.listen: must be an address and a port, such as 127.0.0.1:4573 or [::1]:4573",
+        'agi.backlogg: there is no such key (did you mean "backlog"?)',
+        "numbers.default_country: must be a two-letter country code in capitals, such as US or DE",
+        f"defaults.fallback: {PLACE}",
+        'route "sales": metadata.from: is a name of Millis\'s own; choose another',
+        'route "sales": metadata.uniqueid: is sent with every call already; choose another name',
+        "route \"sales\": metadata.1a: must be letters, digits and '_', at most 64, and not begin with a digit",
+        'route "sales": did: the number 15551230001 has no quotes (write "15551230001" with its "+" and leading zeros)',
+        f"route \"sales\": did[2]: '[' at place 3 is never closed {PATTERN_HINT}",
+        f"route \"sales\": did[3]: nothing may follow '.', which already takes the rest {PATTERN_HINT}",
+        'route "sales": agentid: there is no such key (did you mean "agent_id"?)',
+        'route "sales": agent_id: is missing (name the Millis agent, or give an agent_config)',
+        'route "sales": dial_options: option t lets a party of the call dial through the PBX; '
+        "if that is wanted, set allow_feature_keys = true beside it",
+        'route 3: name: is missing (such as name = "sales"; it is in the log of every call)',
+        "route 3: agent_config_file: cannot read gone.json: No such file or directory",
+        "route 3: account: there is no [account.second] (add [account.second] with an api_key_file)",
+        'route "sales": the name is given to two routes (rename one of them)',
+        "agi.setup_timeout_seconds: must be longer than millis.timeout_seconds",
+        "millis.api_key_file: cannot read gone.key: No such file or directory",
+    ]
+
+
+def test_what_is_written_wrongly_is_not_called_missing():
+    """A key with a wrong value is told once, not a second time as missing."""
+    assert problems('[[route]]\nname = "sales"\nagent_id = 5\nfallback = "nowhere"') == [
+        'route "sales": agent_id: the number 5 has no quotes (write "5" with its "+" and leading zeros)',
+        f'route "sales": fallback: {PLACE}',
+    ]
+
+
+TEXT = st.text(max_size=8)
+VALUE = st.recursive(
+    TEXT | st.integers(-(2**63), 2**63 - 1) | st.booleans() | st.floats(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = sorted({*File.model_fields, *config.RouteSettings.model_fields, *config.MillisSettings.model_fields, "x"})
+
+
+TABLES = st.recursive(
+    st.dictionaries(st.sampled_from(KEYS), VALUE, max_size=4),
+    lambda inner: st.dictionaries(st.sampled_from(KEYS), VALUE | inner | st.lists(inner, max_size=2), max_size=4),
+    max_leaves=5,
+)
+
+
+@given(TABLES)
+def test_any_file_becomes_a_configuration_or_problems(tables):
+    """Whatever a file holds, it is read, or each problem is a line with a path and a message."""
+    text = "\n".join(f"{json.dumps(key)} = {toml(value)}" for key, value in tables.items())
+    try:
+        load(text)
+        told = []
+    except ConfigError as error:
+        told = error.problems
+
+    assert all(problem.path and problem.message for problem in told)
+
+
+def toml(value):
+    """Write *value* as TOML, which differs from JSON in its inline tables and in inf and nan."""
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{json.dumps(key)} = {toml(inner)}" for key, inner in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(toml, value)) + "]"
+        case float():
+            return repr(value)
+        case str():
+            return json.dumps(value).replace("\x7f", "\\u007f")
+        case _:
+            return json.dumps(value)
+
+
+# What deserves a word.
+
+
+@pytest.mark.parametrize(
+    ("text", "files", "warning"),
+    [
+        pytest.param(
+            route('agent_config = { prompt = "Hi" }'),
+            {},
+            'route "sales": agent_config: names no language '
+            "(Millis may then speak en-US, whatever the agent's own language is)",
+            id="an agent_config without a language",
+        ),
+        pytest.param(
+            route('agent_config_file = "a.json"'),
+            {"a_json": "{}"},
+            'route "sales": agent_config: names no language '
+            "(Millis may then speak en-US, whatever the agent's own language is)",
+            id="an agent_config file without a language",
+        ),
+        *(
+            pytest.param(
+                f'[agi]\nlisten = "{address}"\n{GOOD}',
+                {},
+                f"agi.listen: {address} can be reached from other networks, and FastAGI has no password "
+                "(listen on 127.0.0.1 or a private address, and let a firewall admit only the PBX)",
+                id=f"listening on {address}",
+            )
+            for address in ("0.0.0.0:4573", "[::]:4573", "8.8.8.8:4573")
+        ),
+        pytest.param(
+            f'[millis]\nbase_url = "http://m.example:8089"\n{GOOD}',
+            {},
+            "millis.base_url: sends the API key over the network unencrypted (use https://)",
+            id="an API over plain HTTP",
+        ),
+    ],
+)
+def test_warning_stops_nothing(text, files, warning):
+    """What is allowed but dangerous loads with a warning."""
+    assert warnings(text, **files) == [warning]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[agi]\nlisten = ["127.0.0.1:4573", "[::1]:4573", "192.168.1.2:4573", "bridge:4573"]\n{GOOD}',
+        *(
+            f'[millis]\nbase_url = "{url}"\n{GOOD}'
+            for url in ("http://127.0.0.1:8089", "http://localhost", "http://[::1]:1/v1", "https://m.example")
+        ),
+    ],
+)
+def test_what_is_harmless_gives_no_warning(text):
+    """Private addresses, and an API on this machine or over TLS, need no word."""
+    assert warnings(text) == []
