@@ -1,0 +1,382 @@
+"""The command `agi-bridge`: one function a subcommand; each parses, calls, prints, and returns its exit code.
+
+Results go to standard output, problems to standard error. Only this module imports `app`.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+from urllib.parse import quote
+
+import typer
+
+from agi_bridge import __version__, app, config, log, metadata
+from agi_bridge.agi.protocol import Request
+from agi_bridge.call import Call
+from agi_bridge.dialplan import SipUri, dial_options, dial_string, safe_call_id
+from agi_bridge.errors import AgiProtocolError, BridgeError, ConfigError, MillisError, Problem
+from agi_bridge.routing import Route, Rule, choose_route
+from agi_bridge.simulator.asterisk import play_call
+from agi_bridge.simulator.channel import SimulatedChannel
+from agi_bridge.simulator.fault import ALLOWED_FAULTS, Fault
+from agi_bridge.simulator.millis import Received, SimulatedMillis
+
+T = TypeVar("T")
+
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+
+DEFAULT_CONFIGS = ("bridge.toml", "/etc/agi-bridge/bridge.toml")
+
+EXIT_CODES = "Exit codes: 0 done, 1 it did not work, 2 the command line or the configuration is wrong, 130 interrupted."
+
+
+def _exit(code: int, **_: object) -> NoReturn:
+    raise typer.Exit(code)
+
+
+commands = typer.Typer(
+    name="agi-bridge",
+    help="Answers FastAGI calls from Asterisk and sends each one to its Millis voice agent.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    result_callback=_exit,
+)
+simulate = typer.Typer(
+    help="Play Millis or Asterisk. For trying things without an account or a PBX.", no_args_is_help=True
+)
+commands.add_typer(simulate, name="simulate")
+
+ConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        envvar="AGI_BRIDGE_CONFIG",
+        help=f"Default: the first of {' and '.join(DEFAULT_CONFIGS)}.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+DidOption = Annotated[str, typer.Option("--did", metavar="NUMBER", help="The called number, as the trunk sends it.")]
+CallerOption = Annotated[
+    str | None, typer.Option("--caller", metavar="NUMBER", help="The caller's number; left out, it is withheld.")
+]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; problems are told in words, never as a traceback."""
+    try:
+        commands(args=list(arguments), prog_name="agi-bridge")
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else FAILED
+    except ConfigError as error:
+        for problem in error.problems:
+            _complain(str(problem))
+        return MISUSED
+    except (BridgeError, OSError) as error:
+        _complain(f"agi-bridge: {error}")
+        return FAILED
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return INTERRUPTED
+    return DONE
+
+
+def main_entry() -> None:
+    """Run as a program."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"agi-bridge {__version__}")
+        raise typer.Exit
+
+
+@commands.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a subcommand."""
+
+
+@commands.command()
+def serve(config_file: ConfigOption = None) -> int:
+    """Take calls until stopped. SIGTERM finishes the calls being set up first; a second one does not wait."""
+    loaded = _load(config_file)
+    log.configure(loaded.log)
+    _run(app.serve(loaded))
+    return DONE
+
+
+@commands.command()
+def check(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
+    """Name all that is wrong with the configuration. Warnings stop nothing."""
+    problems: Sequence[Problem] = ()
+    warnings: Sequence[Problem] = ()
+    routes = 0
+    try:
+        loaded = _load(config_file)
+        warnings, routes = loaded.warnings, len(loaded.rules.rules)
+    except ConfigError as error:
+        problems = error.problems
+    if as_json:
+        _print_json({"problems": [_as_dict(p) for p in problems], "warnings": [_as_dict(w) for w in warnings]})
+        return MISUSED if problems else DONE
+    for problem in problems:
+        _complain(str(problem))
+    for warning in warnings:
+        _complain(f"warning: {warning}")
+    if problems:
+        return MISUSED
+    typer.echo(f"the configuration is good: {routes} routes")
+    return DONE
+
+
+@commands.command()
+def route(
+    did: DidOption,
+    caller: CallerOption = None,
+    context: Annotated[
+        str, typer.Option("--context", metavar="NAME", help="The dialplan context that asks.")
+    ] = "from-trunk",
+    channel: Annotated[
+        str, typer.Option("--channel", metavar="NAME", help="The caller's channel.")
+    ] = "PJSIP/trunk-00000001",
+    argument: Annotated[
+        list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help="An AGI argument; repeatable.")
+    ] = None,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show which rule would answer a call. Also why, what Millis would be told and what dialled; nothing is sent."""
+    loaded = _load(config_file, need_keys=False)
+    call = _imagined_call(loaded, "(given to each call)", did, caller, context, channel, argument or [])
+    chosen = choose_route(loaded.rules, call)
+    _print_facts(_route_facts(loaded, call, chosen), as_json)
+    return DONE if chosen.refusal is None else FAILED
+
+
+@commands.command()
+def register(
+    did: DidOption, caller: CallerOption = None, config_file: ConfigOption = None, as_json: JsonOption = False
+) -> int:
+    """Register one call with Millis, and dial nothing. The first contact with a live account."""
+    loaded = _load(config_file)
+    call = _imagined_call(loaded, uuid.uuid4().hex, did, caller, "from-trunk", "PJSIP/trunk-00000001", [])
+    chosen = choose_route(loaded.rules, call)
+    if chosen.answering is None:
+        _print_facts(_route_facts(loaded, call, chosen), as_json)
+        return FAILED
+    return _run(_register(loaded, call, chosen.answering, as_json))
+
+
+@simulate.command("millis")
+def simulate_millis(
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 takes any free one.")
+    ] = 8089,
+    sip_host: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="What stands in the SIP URIs that are handed out.")
+    ] = "127.0.0.1:5090",
+    key: Annotated[str | None, typer.Option(metavar="KEY", help="Accept only this API key; without it, any.")] = None,
+    fault: Annotated[str, typer.Option(metavar="FAULT", help=f"Misbehave: {ALLOWED_FAULTS}.")] = "",
+) -> int:
+    """Play the Millis API, and print what it is asked."""
+    try:
+        wanted = Fault.parse(fault)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--fault") from None
+    _run(_simulate_millis(host, port, sip_host, key, wanted))
+    return DONE
+
+
+@simulate.command("call")
+def simulate_call(
+    did: DidOption,
+    caller: CallerOption = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The caller's name.")] = None,
+    bridge: Annotated[
+        str, typer.Option("--bridge", metavar="HOST:PORT", help="Where the bridge listens.")
+    ] = "127.0.0.1:4573",
+    verb: Annotated[str, typer.Option("--verb", metavar="VERB", help="route, dial, ended or ping.")] = "route",
+    as_json: JsonOption = False,
+) -> int:
+    """Play Asterisk: one call to a running bridge. Prints the conversation, and the variables that the dialplan gets."""
+    try:
+        address = config.parse_address(bridge)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--bridge") from None
+    presentation = 0 if caller else 32
+    channel = SimulatedChannel(did=did, caller_number=caller, caller_name=name, callingpres=presentation)
+    on_line = None if as_json else _print_line
+    # As the dialplan does it: did=${URIENCODE(…)}.
+    arguments = (f"did={quote(did)}",)
+    played = _run(
+        play_call(address.host, address.port, script=verb, arguments=arguments, channel=channel, on_line=on_line)
+    )
+    variables = {name: value for name, value in played.variables.items() if name.startswith("MILLIS_")}
+    if played.trouble:
+        _complain(f"agi-bridge: {played.trouble}")
+    _print_facts({"AGISTATUS": played.agistatus, **variables, "total_ms": round(played.seconds * 1000, 1)}, as_json)
+    # A bridge that is told how a call ended answers nothing.
+    went_well = played.agistatus == "SUCCESS" if verb == "ended" else variables.get("MILLIS_STATUS") == "ok"
+    return DONE if went_well else FAILED
+
+
+async def _register(loaded: config.Config, call: Call, rule: Rule, as_json: bool) -> int:
+    agent = rule.agent
+    values = dict.fromkeys(metadata.expressions(agent), "")
+    body = metadata.registration(
+        call, agent, metadata.build(call, agent, values, datetime.now(UTC), loaded.metadata.value_limit_characters)
+    )
+    facts: dict[str, Any] = {"rule": rule.name, "region": agent.region, "account": agent.account}
+    async with app.open_millis(loaded) as millis:
+        began = time.monotonic()
+        try:
+            registration = await millis.register(agent.account, agent.region, body)
+            facts["status"] = "registered"
+            facts["millis_call_id"] = safe_call_id(registration.call_id)
+            facts["sip_host"] = SipUri.parse(registration.sip_uri, loaded.millis.allowed_hosts).host
+        except MillisError as error:
+            facts["status"] = f"{error.outcome.reason}: {error}"
+        facts["millis_ms"] = round((time.monotonic() - began) * 1000, 1)
+    _print_facts(facts, as_json)
+    return DONE if facts["status"] == "registered" else FAILED
+
+
+async def _simulate_millis(host: str, port: int, sip_host: str, key: str | None, fault: Fault) -> None:
+    async with SimulatedMillis(
+        host, port, key=key, sip_host=sip_host, fault=fault, on_request=_print_request
+    ) as millis:
+        typer.echo(f"simulated Millis at {millis.url}; stop it with Ctrl-C")
+        await asyncio.Event().wait()
+
+
+def _imagined_call(
+    loaded: config.Config,
+    bridge_call_id: str,
+    did: str,
+    caller: str | None,
+    context: str,
+    channel: str,
+    arguments: Sequence[str],
+) -> Call:
+    """Return the call as Asterisk would introduce it; Asterisk itself is not asked."""
+    fields = {
+        "callerid": caller or "unknown",
+        "callingpres": "0" if caller else "32",
+        "dnid": did,
+        "context": context,
+        "channel": channel,
+        "language": "en",
+    }
+    fields |= {f"arg_{place}": text for place, text in enumerate(arguments, 1)}
+    try:
+        request = Request(fields)
+    except AgiProtocolError as error:
+        raise typer.BadParameter(str(error), param_hint="--arg") from None
+    return Call.from_request(request, loaded.rules.numbers, bridge_call_id, did)
+
+
+def _route_facts(loaded: config.Config, call: Call, chosen: Route) -> dict[str, Any]:
+    """Return what was decided and why, in the order in which a person asks."""
+    facts: dict[str, Any] = {"did_received": call.did_received, "did": call.did, "caller_number": call.caller.number}
+    if chosen.rule is None:
+        nearest = chosen.nearest
+        near = f'; nearest is "{nearest.name}" with {nearest.number}' if nearest else ""
+        facts["rule"] = f"none matches{near}"
+    else:
+        place = loaded.rules.rules.index(chosen.rule) + 1
+        facts["rule"] = f"{chosen.rule.name} (number {place} of {len(loaded.rules.rules)}, the first that matches)"
+    if chosen.refusal is not None:
+        facts |= {"MILLIS_STATUS": chosen.refusal.status, "MILLIS_REASON": chosen.refusal.reason}
+    if chosen.answering is None:
+        return facts | {"MILLIS_FALLBACK": chosen.fallback}
+    agent, dialling = chosen.answering.agent, chosen.answering.dialling
+    # What only Asterisk can evaluate is shown as it is written.
+    values = {expression: expression for expression in metadata.expressions(agent)}
+    limit = loaded.metadata.value_limit_characters
+    placeholder = SipUri("<SIP URI from Millis>", "")
+    return facts | {
+        "POST": f"{loaded.millis.url(agent.region)}/register_sip_call",
+        "body": metadata.registration(call, agent, metadata.build(call, agent, values, datetime.now(UTC), limit)),
+        "MILLIS_DIAL": dial_string(dialling.endpoint, placeholder),
+        "MILLIS_DIAL_TIMEOUT": dialling.ring_timeout_seconds,
+        "MILLIS_DIAL_OPTIONS": dial_options(dialling),
+        "MILLIS_FALLBACK": chosen.fallback,
+    }
+
+
+def _load(config_file: str | None, *, need_keys: bool = True) -> config.Config:
+    """Read the configuration file; files that it names are relative to its own folder."""
+    path = Path(config_file) if config_file else _default_config()
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
+    except OSError as error:
+        problem = Problem(str(path), f"cannot be read: {error.strerror}", "name the file with --config")
+        raise ConfigError([problem]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Problem(str(path), "is not UTF-8 text")]) from None
+    return config.load(text, os.environ, lambda name: (path.parent / name).read_bytes(), need_keys=need_keys)
+
+
+def _default_config() -> Path:
+    return next((path for path in map(Path, DEFAULT_CONFIGS) if path.exists()), Path(DEFAULT_CONFIGS[0]))
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run *work* on uvloop where there is one."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def _complain(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _print_line(sender: str, line: str) -> None:
+    typer.echo(f"{'<' if sender == 'bridge' else '>'} {line}".rstrip())
+
+
+def _print_request(received: Received) -> None:
+    typer.echo(f"{received.method} {received.path} {json.dumps(received.body, ensure_ascii=False)}")
+
+
+def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(facts)
+    else:
+        _print_table(facts)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def _print_table(facts: dict[str, Any]) -> None:
+    """Print names and values, never folded: a value can be copied or searched for whole."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        text = json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, dict) else str(value)
+        typer.echo(f"{name:<{width}}  {text}".replace("\n", "\n" + " " * (width + 2)).rstrip())
+
+
+def _as_dict(problem: Problem) -> dict[str, str]:
+    return {"path": problem.path, "message": problem.message, "suggestion": problem.suggestion}

@@ -1,0 +1,502 @@
+"""The story of one call: one test an outcome, with two small fakes, the PBX's conversation and Millis."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from structlog.testing import capture_logs
+
+from agi_bridge import config
+from agi_bridge.agi.protocol import Request
+from agi_bridge.bridge import Bridge
+from agi_bridge.errors import (
+    AgiRefused,
+    AgiTimeout,
+    BridgeError,
+    CallerHungUp,
+    MillisBusy,
+    MillisNonsense,
+    MillisRefused,
+    MillisTimeout,
+    MillisUnreachable,
+    SessionLost,
+)
+from agi_bridge.millis.models import Registration
+
+CONFIG = """
+[numbers]
+default_country = "US"
+
+[defaults]
+fallback = "queues,600,1"
+
+[[route]]
+name = "blocked"
+caller = "+15550000666"
+reject = true
+
+[[route]]
+name = "sales"
+did = ["+15551230001"]
+agent_id = "-Nsales"
+ring_timeout_seconds = 25
+max_duration_seconds = 600
+dial_options = "g"
+fallback = "reception,s,1"
+metadata = { team = "sales", tier = "${DB(tier/${CALLERID(num)})}" }
+"""
+
+GOOD = Registration("call-1", "sip:call-1@sip.millis.ai")
+
+
+class FakeSession:
+    """Asterisk's side, remembered: what was set, in order, and how the session ended."""
+
+    def __init__(self, verb: str = "route", did: str = "15551230001", **fields: str) -> None:
+        defaults = {
+            "network_script": verb,
+            "request": f"agi://bridge/{verb}",
+            "channel": "PJSIP/trunk-00000001",
+            "uniqueid": "1700000000.1",
+            "callerid": "+15557654321",
+            "calleridname": "Ada",
+            "callingpres": "0",
+            "dnid": did,
+            "context": "from-trunk",
+            "language": "en",
+        }
+        self.request = Request(defaults | fields)
+        self.hung_up = False
+        self.failed = False
+        self.closed = False
+        self.set: dict[str, str] = {}
+        self.executed: list[tuple[str, str]] = []
+        self.values: dict[str, str] = {"${CHANNEL(linkedid)}": "1700000000.1"}
+        self.asked: list[str] = []
+        self.round_trips: list[list[str]] = []
+        self.errors: dict[str, BaseException] = {}
+
+    async def set_variables(self, variables: Mapping[str, str]) -> None:
+        """Set variables, and wait until Asterisk has."""
+        self.begin_set_variables(variables)
+
+    def begin_set_variables(self, variables: Mapping[str, str]) -> None:
+        """Remember variables, or raise what the test has planted for one of them."""
+        for name, value in variables.items():
+            if name in self.errors:
+                raise self.errors[name]
+            self.set[name] = str(value)
+        self.round_trips.append(list(variables))
+
+    async def get_full_variable(self, expression: str) -> str | None:
+        """Answer each part of the question as Asterisk's URIENCODE would."""
+        self.asked.append(expression)
+        parts = [part.removeprefix("${URIENCODE(").removesuffix(")}") for part in expression.split("|")]
+        return "|".join(quote(self.values.get(part, ""), safe="") for part in parts)
+
+    async def execute(self, application: str, argument: str) -> str:
+        """Remember an application."""
+        if application in self.errors:
+            raise self.errors[application]
+        self.executed.append((application, argument))
+        return "-1"
+
+    @asynccontextmanager
+    async def caller_waiting(self) -> AsyncIterator[None]:
+        """Let `hang_up` interrupt what goes on inside."""
+        try:
+            async with asyncio.timeout(None) as self._until_hung_up:
+                yield
+        except TimeoutError:
+            raise CallerHungUp("gone") from None
+
+    def hang_up(self) -> None:
+        """Leave, as the caller."""
+        self.hung_up = True
+        self._until_hung_up.reschedule(asyncio.get_running_loop().time())
+
+    def fail(self) -> None:
+        """Note the FAILURE line."""
+        self.failed = True
+
+    def close(self) -> None:
+        """Note the end."""
+        self.closed = True
+
+
+class FakeMillis:
+    """Millis, answering as the test says, and remembering what it was told."""
+
+    def __init__(self, answer: Registration | Exception = GOOD) -> None:
+        self.answer = answer
+        self.bodies: list[Mapping[str, Any]] = []
+        self.cancelled = False
+
+    async def register(self, account: str, region: str, body: Mapping[str, Any]) -> Registration:
+        """Answer one registration."""
+        self.bodies.append(body)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class SilentMillis(FakeMillis):
+    """Millis that never answers; *on_asked* is called when it begins not to."""
+
+    def __init__(self, on_asked: Callable[[], None]) -> None:
+        super().__init__()
+        self.on_asked = on_asked
+
+    async def register(self, account: str, region: str, body: Mapping[str, Any]) -> Registration:
+        """Wait until given up."""
+        self.on_asked()
+        try:
+            await asyncio.Event().wait()
+            raise AssertionError("unreachable")
+        finally:
+            self.cancelled = True
+
+
+def a_bridge(millis: FakeMillis | None = None, text: str = CONFIG) -> Bridge:
+    """Return a bridge whose clock advances by an eighth of a second each time it is read."""
+    loaded = config.load(text, {"MILLIS_API_KEY": "k"}, lambda name: b"")
+    ticks = iter(range(1000))
+    now = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
+    return Bridge(loaded, millis or FakeMillis(), now=lambda: now, clock=lambda: next(ticks) / 8)
+
+
+async def play(session: FakeSession, millis: FakeMillis | None = None, text: str = CONFIG) -> dict[str, Any]:
+    """Let the bridge answer *session*, and return the call's line in the log."""
+    with capture_logs() as lines:
+        await a_bridge(millis, text).handle(session)
+    (line,) = [line for line in lines if line["event"] == "call"]
+    return dict(line)
+
+
+async def test_a_routed_call_gets_everything_that_dial_needs_and_the_status_last():
+    """The dialplan gets dial string, time-out, options, ids and fallback; MILLIS_STATUS comes after all of them."""
+    session = FakeSession()
+    line = await play(session)
+
+    bridge_call_id = line["bridge_call_id"]
+    assert list(session.set.items()) == [
+        ("MILLIS_BRIDGE_CALL_ID", bridge_call_id),
+        ("MILLIS_FALLBACK", "reception,s,1"),
+        ("MILLIS_DIAL_TIMEOUT", "25"),
+        ("MILLIS_DIAL_OPTIONS", "iS(600)g"),
+        ("MILLIS_CALL_ID", "call-1"),
+        ("MILLIS_DIAL", "PJSIP/millis/sip:call-1@sip.millis.ai"),
+        ("MILLIS_STATUS", "ok"),
+    ]
+    assert session.closed
+    assert not session.failed
+
+
+async def test_what_does_not_need_millis_is_told_while_it_answers():
+    """Two round trips set everything: one beside the registration, so that a bridge that dies in it has named the fallback."""
+    session = FakeSession()
+    await play(session)
+
+    assert session.round_trips == [
+        ["MILLIS_BRIDGE_CALL_ID", "MILLIS_FALLBACK", "MILLIS_DIAL_TIMEOUT", "MILLIS_DIAL_OPTIONS"],
+        ["MILLIS_CALL_ID", "MILLIS_DIAL", "MILLIS_STATUS"],
+    ]
+
+
+async def test_millis_is_told_who_called_what_and_the_rules_own_keys():
+    """The registration carries the standard metadata, the rule's literals, and what Asterisk evaluated."""
+    session = FakeSession()
+    session.values["${DB(tier/${CALLERID(num)})}"] = "gold, really"
+    millis = FakeMillis()
+    line = await play(session, millis)
+
+    assert millis.bodies == [
+        {
+            "agent_id": "-Nsales",
+            "metadata": {
+                "bridge_call_id": line["bridge_call_id"],
+                "uniqueid": "1700000000.1",
+                "linkedid": "1700000000.1",
+                "did": "+15551230001",
+                "caller_number": "+15557654321",
+                "caller_name": "Ada",
+                "caller_withheld": "false",
+                "rdnis": "",
+                "channel": "PJSIP/trunk-00000001",
+                "context": "from-trunk",
+                "language": "en",
+                "called_at": "2026-11-20T09:30:00.000+00:00",
+                "team": "sales",
+                "tier": "gold, really",
+            },
+            "include_metadata_in_prompt": False,
+            "from_phone": "+15557654321",
+            "to_phone": "+15551230001",
+        }
+    ]
+
+
+async def test_all_of_a_rules_expressions_cost_one_round_trip():
+    """Linkedid and metadata expressions are asked in a single GET FULL VARIABLE, each URI-encoded."""
+    session = FakeSession()
+    await play(session)
+
+    assert session.asked == ["${URIENCODE(${CHANNEL(linkedid)})}|${URIENCODE(${DB(tier/${CALLERID(num)})})}"]
+
+
+async def test_the_did_may_come_from_a_dialplan_expression():
+    """Where the configuration names an expression, it outranks what AGI says of the called number."""
+    session = FakeSession(did="s")
+    session.values["${FROM_DID}"] = "5551230001"
+    line = await play(session, text=CONFIG.replace("[numbers]", '[numbers]\ndid_expression = "${FROM_DID}"'))
+
+    assert line["rule"] == "sales"
+
+
+async def test_the_line_of_a_call_tells_its_story():
+    """One line holds who, which rule, what came of it, and how long Millis and the whole took."""
+    line = await play(FakeSession())
+
+    line.pop("bridge_call_id")
+    assert line == {
+        "event": "call",
+        "log_level": "info",
+        "verb": "route",
+        "uniqueid": "1700000000.1",
+        "result": "completed",
+        "reason": "routed",
+        "did": "+15551230001",
+        "caller_number": "+15557654321",
+        "channel": "PJSIP/trunk-00000001",
+        "rule": "sales",
+        "fallback": "reception,s,1",
+        "millis_call_id": "call-1",
+        "millis_ms": 125.0,
+        "total_ms": 375.0,
+    }
+
+
+async def test_a_call_that_no_rule_matches_falls_back_and_names_the_nearest_rule():
+    """No rule is an outcome of its own; the line shows the number as it came, as it was read, and the nearest rule."""
+    session = FakeSession(did="15551239999")
+    line = await play(session)
+
+    assert (session.set["MILLIS_STATUS"], session.set["MILLIS_REASON"]) == ("fallback", "no-rule")
+    assert session.set["MILLIS_FALLBACK"] == "queues,600,1"
+    assert (line["result"], line["did_received"], line["did"]) == ("operator", "15551239999", "+15551239999")
+    assert (line["nearest_rule"], line["nearest_did"]) == ("sales", "+15551230001")
+
+
+async def test_a_blocked_caller_is_rejected_before_millis_is_asked():
+    """A rule with reject says so to the dialplan, and costs nothing."""
+    session, millis = FakeSession(callerid="+15550000666"), FakeMillis()
+    line = await play(session, millis)
+
+    assert (session.set["MILLIS_STATUS"], session.set["MILLIS_REASON"]) == ("reject", "blocked-caller")
+    assert line["result"] == "operator"
+    assert millis.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("error", "result", "reason"),
+    [
+        (MillisUnreachable("x"), "millis", "millis-unreachable"),
+        (MillisTimeout("x"), "millis", "millis-timeout"),
+        (MillisRefused(402, "no credit"), "millis", "millis-refused"),
+        (MillisNonsense("x"), "millis", "millis-nonsense"),
+        (MillisBusy("x"), "bridge", "busy"),
+        (RuntimeError("a fault of our own"), "bridge", "internal-error"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+async def test_whatever_millis_does_the_call_takes_its_rules_fallback(error: Exception, result: str, reason: str):
+    """Every failure becomes status fallback with its own reason, and the rule's destination is known."""
+    session = FakeSession()
+    line = await play(session, FakeMillis(error))
+
+    assert (session.set["MILLIS_STATUS"], session.set["MILLIS_REASON"]) == ("fallback", reason)
+    assert session.set["MILLIS_FALLBACK"] == "reception,s,1"
+    assert (line["result"], line["reason"]) == (result, reason)
+    assert "MILLIS_DIAL" not in session.set
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sip:a@sip.millis.ai&Local/x@ctx",
+        "sip:a@sip.millis.ai,3,iU(ctx)",
+        "sip:a@sip.millis.ai?X-Any=1",
+        "sip:a@sip.millis.ai\nx",
+        "sip:a@evil.example",
+    ],
+    ids=["another destination", "other options", "a header", "a line feed", "a foreign host"],
+)
+async def test_a_sip_uri_off_the_allow_list_is_never_dialled(uri: str):
+    """The call falls back with bad-uri, and the URI reaches neither a variable nor the log."""
+    session = FakeSession()
+    line = await play(session, FakeMillis(Registration("call-1", uri)))
+
+    assert (session.set["MILLIS_STATUS"], session.set["MILLIS_REASON"]) == ("fallback", "bad-uri")
+    assert "MILLIS_DIAL" not in session.set
+    assert uri not in repr(line)
+
+
+async def test_a_call_id_that_is_no_plain_word_is_not_passed_on():
+    """A call id from Millis that could be more than text leaves its variable empty; the call goes on."""
+    session = FakeSession()
+    await play(session, FakeMillis(Registration('x"\n', "sip:call-1@sip.millis.ai")))
+
+    assert session.set["MILLIS_CALL_ID"] == ""
+    assert session.set["MILLIS_STATUS"] == "ok"
+
+
+async def test_a_caller_who_hangs_up_ends_the_registration_and_is_told_nothing():
+    """When the caller leaves while Millis thinks, the request is cancelled and no variable is set any more."""
+    session = FakeSession()
+    millis = SilentMillis(on_asked=session.hang_up)
+    line = await play(session, millis)
+
+    assert millis.cancelled
+    assert "MILLIS_STATUS" not in session.set
+    assert (line["result"], line["reason"], line["log_level"]) == ("caller", "caller-hung-up", "info")
+    assert session.closed
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(SessionLost("x"), "session-lost"), (AgiTimeout("x"), "agi-timeout"), (AgiRefused("x"), "agi-protocol")],
+    ids=["lost", "timed out", "refused"],
+)
+async def test_a_dialplan_that_cannot_be_told_gets_the_failure_line(error: BridgeError, reason: str):
+    """Where not even a variable can be set, AGISTATUS=FAILURE is what is left to say."""
+    session = FakeSession()
+    session.errors = {"MILLIS_FALLBACK": error, "MILLIS_REASON": error}
+    line = await play(session)
+
+    assert session.failed
+    assert (line["result"], line["reason"]) == ("pbx", reason)
+
+
+async def test_a_defect_while_telling_the_dialplan_still_fails_the_session():
+    """Even an unforeseen exception in the last step leaves the dialplan with AGISTATUS=FAILURE."""
+    session = FakeSession()
+    session.errors = {"MILLIS_STATUS": RuntimeError("a fault of our own")}
+    await play(session)
+
+    assert session.failed
+
+
+async def test_dial_clears_the_watchdog_and_dials_with_the_same_safety():
+    """The dial verb takes the dialplan's time limit away and hands Dial one quoted argument."""
+    session = FakeSession("dial")
+    session.values["${DIALSTATUS}"] = "ANSWER"
+    line = await play(session)
+
+    assert session.executed == [("Dial", "PJSIP/millis/sip:call-1@sip.millis.ai,25,iS(600)g")]
+    assert session.set["TIMEOUT(absolute)"] == "0"
+    assert session.set["MILLIS_STATUS"] == "ok"
+    assert (line["result"], line["reason"], line["dialstatus"]) == ("completed", "answered", "ANSWER")
+
+
+@pytest.mark.parametrize(
+    ("dialstatus", "hangup_cause", "reason"),
+    [
+        ("BUSY", "17", "agent-busy"),
+        ("BUSY", "0", "agent-unavailable"),
+        ("NOANSWER", "19", "agent-no-answer"),
+        ("CONGESTION", "34", "agent-congestion"),
+        ("CHANUNAVAIL", "21", "agent-unavailable"),
+        ("INVALIDARGS", "0", "dial-refused"),
+        ("", "", "never-dialled"),
+    ],
+)
+async def test_dial_sends_an_unanswered_call_to_the_fallback(dialstatus: str, hangup_cause: str, reason: str):
+    """Every DIALSTATUS but ANSWER becomes status fallback with the reason that it means."""
+    session = FakeSession("dial")
+    session.values |= {"${DIALSTATUS}": dialstatus, "${HANGUPCAUSE}": hangup_cause}
+    await play(session)
+
+    assert (session.set["MILLIS_STATUS"], session.set["MILLIS_REASON"]) == ("fallback", reason)
+
+
+async def test_a_session_lost_during_dial_is_recorded_as_lost():
+    """When Asterisk goes away during EXEC Dial, the outcome says so and nothing pretends to know more."""
+    session = FakeSession("dial")
+    session.errors["Dial"] = SessionLost("gone")
+    line = await play(session)
+
+    assert (line["result"], line["reason"]) == ("pbx", "session-lost")
+
+
+async def test_a_bridge_that_stops_during_dial_still_writes_the_calls_line():
+    """A call whose session is cut off by our own end has an outcome too, and the cancellation goes on."""
+    session = FakeSession("dial")
+    session.errors["Dial"] = asyncio.CancelledError()
+    with capture_logs() as lines, pytest.raises(asyncio.CancelledError):
+        await a_bridge().handle(session)
+
+    assert [(line["result"], line["reason"]) for line in lines] == [("unknown", "bridge-stopped")]
+    assert session.closed
+
+
+async def test_ended_joins_the_call_by_its_id_and_sets_nothing():
+    """The report after the call finds our id in the channel, says what Dial said, and sets no variable."""
+    session = FakeSession("ended")
+    session.values = {
+        "${MILLIS_BRIDGE_CALL_ID}": "abc123",
+        "${MILLIS_CALL_ID}": "call-1",
+        "${DIALSTATUS}": "CONGESTION",
+        "${HANGUPCAUSE}": "34",
+        "${DIALEDTIME}": "1",
+        "${CHANNEL(hangupsource)}": "PJSIP/trunk-00000001",
+    }
+    line = await play(session)
+
+    assert session.set == {}
+    assert session.closed
+    assert (line["bridge_call_id"], line["millis_call_id"]) == ("abc123", "call-1")
+    assert (line["reason"], line["dialstatus"], line["hangup_cause"]) == ("agent-congestion", "CONGESTION", "34")
+    assert line["hung_up_by"] == "caller"
+
+
+@pytest.mark.parametrize(
+    ("source", "dialstatus", "side"),
+    [
+        ("PJSIP/trunk-00000001", "ANSWER", "caller"),
+        ("PJSIP/trunk-00000001", "CANCEL", "caller"),
+        ("PJSIP/millis-00000002", "ANSWER", "agent"),
+        ("", "ANSWER", "pbx"),
+        ("", "BUSY", ""),
+    ],
+)
+async def test_ended_tells_who_hung_up(source: str, dialstatus: str, side: str):
+    """Asterisk's hangup source names a channel; a call that a limit ended has none, nor has one that goes on elsewhere."""
+    session = FakeSession("ended")
+    session.values = {"${DIALSTATUS}": dialstatus, "${CHANNEL(hangupsource)}": source}
+
+    assert (await play(session))["hung_up_by"] == side
+
+
+async def test_ping_is_answered():
+    """The ping verb sets the status and nothing else."""
+    session = FakeSession("ping")
+    await play(session)
+
+    assert session.set == {"MILLIS_STATUS": "ok"}
+
+
+async def test_an_unknown_verb_sends_the_call_to_the_default_fallback():
+    """A typing error in the dialplan loses no call."""
+    session = FakeSession("rout")
+    line = await play(session)
+
+    assert session.set == {
+        "MILLIS_FALLBACK": "queues,600,1",
+        "MILLIS_REASON": "unknown-verb",
+        "MILLIS_STATUS": "fallback",
+    }
+    assert line["verb"] == "rout"

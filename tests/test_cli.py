@@ -1,0 +1,624 @@
+"""The command `agi-bridge`: what each subcommand prints, where, and with which exit code."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+import structlog
+
+from agi_bridge import __version__, app, config
+from agi_bridge.cli import DONE, FAILED, INTERRUPTED, MISUSED, main
+from agi_bridge.simulator.fault import Fault
+from agi_bridge.simulator.millis import SimulatedMillis
+
+KEY = "0123456789abcdefSECRET"
+
+CONFIG = """
+[agi]
+listen = "127.0.0.1:0"
+
+[millis]
+base_url = "{url}"
+allowed_hosts = ["127.0.0.1"]
+
+[numbers]
+default_country = "US"
+
+[defaults]
+fallback = "millis-fallback,s,1"
+
+[[route]]
+name = "sales"
+did = "+15551230001"
+agent_id = "-Nabc"
+metadata = {{ team = "a:100:b [sales]", tier = "${{DB(crm/${{CALLERID(num)}})}}" }}
+
+[[route]]
+name = "queue"
+context = "from-office"
+channel = "PJSIP/office"
+arguments = {{ queue = "_[0-9]+" }}
+agent_id = "-Nqueue"
+
+[[route]]
+name = "blocked"
+caller = "withheld"
+reject = true
+"""
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    """Run in an empty folder with a key, a terminal of usual width, and nothing else from the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("AGI_BRIDGE_CONFIG", "MILLIS_API_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MILLIS_API_KEY", KEY)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process; it gives its exit code, what it printed, and what it complained of."""
+
+    def run(*arguments):
+        code = main(arguments)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        assert KEY not in out + err
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def configured(tmp_path):
+    """Write the configuration that is found without being named; its Millis is not there unless a URL is given."""
+
+    def write(url="http://127.0.0.1:1"):
+        (tmp_path / "bridge.toml").write_text(CONFIG.format(url=url))
+
+    write()
+    return write
+
+
+@pytest.fixture
+async def millis(configured):
+    async with SimulatedMillis(key=KEY) as millis:
+        configured(millis.url)
+        yield millis
+
+
+@pytest.fixture
+async def bridge(millis, tmp_path):
+    """Serve in this process, and give the address."""
+    text = (tmp_path / "bridge.toml").read_text()
+    loaded = config.load(text, os.environ, lambda name: b"")
+    with structlog.testing.capture_logs():
+        async with app.running(loaded) as server:
+            yield "{}:{}".format(*server.addresses[0])
+
+
+def table(out):
+    """Read a table of names and values; a line that goes on, or is of the conversation, is left out."""
+    return dict(line.split(None, 1) for line in out.splitlines() if line[0] not in "<> }")
+
+
+# Help, and a command line that is wrong.
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (
+            "",
+            ["serve     Take calls until stopped.", "check     Name all that is wrong", "Exit codes: 0 done, 1 it did"],
+        ),
+        ("serve", ["Take calls until stopped.", "-c, --config FILE", "[env var: AGI_BRIDGE_CONFIG]"]),
+        ("check", ["Name all that is wrong with the configuration.", "--json"]),
+        ("route", ["--did NUMBER", "[required]", "--arg NAME=VALUE", "[default: from-trunk]"]),
+        ("register", ["Register one call with Millis, and dial nothing.", "--caller NUMBER"]),
+        ("simulate", ["millis  Play the Millis API", "call    Play Asterisk: one call to a running bridge."]),
+        ("simulate millis", ["--sip-host HOST:PORT", "--fault FAULT", "body=json|html|empty|huge"]),
+        ("simulate call", ["--bridge HOST:PORT", "[default: 127.0.0.1:4573]", "route, dial, ended or ping."]),
+    ],
+)
+def test_help_says_what_a_command_does(run, command, words):
+    """Each command explains itself within the width of a terminal, no sentence cut short."""
+    code, out, err = run(*command.split(), "--help")
+
+    assert (code, err) == (DONE, "")
+    assert [word for word in words if word not in out] == []
+    assert max(map(len, out.splitlines())) <= 80
+    assert "..." not in out.replace("[ARGS]...", "")
+
+
+def test_version(run):
+    """The version is printed by itself."""
+    assert run("--version") == (DONE, f"agi-bridge {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["", "simulate"])
+def test_no_command_shows_the_help(run, command):
+    """Without a subcommand the help is shown, and the command line is wrong."""
+    code, out, err = run(*command.split())
+
+    assert code == MISUSED
+    assert "Commands:" in out + err
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("nosuch", "Error: No such command 'nosuch'."),
+        ("serve --nosuch", "Error: No such option: --nosuch"),
+        ("route", "Error: Missing option '--did'."),
+        ("register --caller 1", "Error: Missing option '--did'."),
+        ("simulate call", "Error: Missing option '--did'."),
+        ("route --did 1 --arg a=1 --arg a=2", "Error: Invalid value for --arg: AGI argument 'a' is given twice"),
+        (
+            "simulate call --did 1 --bridge 4573",
+            "Error: Invalid value for --bridge: must be an address and a port, such as 127.0.0.1:4573 or [::1]:4573",
+        ),
+        (
+            "simulate millis --port 65536",
+            "Error: Invalid value for '--port': Input should be less than or equal to 65535",
+        ),
+    ],
+)
+def test_wrong_command_line(run, configured, command, complaint):
+    """A command line that makes no sense is told in a line on standard error, with exit code 2."""
+    code, out, err = run(*command.split())
+
+    assert (code, out) == (MISUSED, "")
+    assert err.splitlines()[-1] == complaint
+
+
+def test_fault_that_does_not_exist(run):
+    """A fault that the simulator does not know is told with those that it does."""
+    code, out, err = run("simulate", "millis", "--fault", "smoke")
+
+    assert (code, out) == (MISUSED, "")
+    assert "Error: Invalid value for --fault: no fault 'smoke'; allowed, separated by commas: delay=SECONDS," in err
+
+
+# The configuration.
+
+
+def test_check_of_a_good_configuration(run, configured):
+    """A good configuration is called so."""
+    assert run("check") == (DONE, "the configuration is good: 3 routes\n", "")
+    code, out, err = run("check", "--json")
+
+    assert (code, json.loads(out), err) == (DONE, {"problems": [], "warnings": []}, "")
+
+
+WRONG = """
+[[route]]
+name = "sales"
+did = 15551230001
+agentid = "-Nabc"
+fallback = "millis-fallback,s,1"
+agent_config_file = "gone.json"
+"""
+PROBLEMS = [
+    {
+        "path": 'route "sales": did',
+        "message": "the number 15551230001 has no quotes",
+        "suggestion": 'write "15551230001" with its "+" and leading zeros',
+    },
+    {
+        "path": 'route "sales": agentid',
+        "message": "there is no such key",
+        "suggestion": 'did you mean "agent_id"?',
+    },
+    {
+        "path": 'route "sales": agent_config_file',
+        "message": "cannot read gone.json: No such file or directory",
+        "suggestion": "",
+    },
+]
+PROBLEM_LINES = """\
+route "sales": did: the number 15551230001 has no quotes (write "15551230001" with its "+" and leading zeros)
+route "sales": agentid: there is no such key (did you mean "agent_id"?)
+route "sales": agent_config_file: cannot read gone.json: No such file or directory
+"""
+
+
+@pytest.mark.parametrize("command", ["check", "serve", "route --did 1", "register --did 1"])
+def test_every_command_tells_all_problems_of_the_configuration(run, tmp_path, command):
+    """With a configuration that is wrong nothing starts: every problem is a line on standard error, exit code 2."""
+    (tmp_path / "bridge.toml").write_text(WRONG)
+
+    assert run(*command.split()) == (MISUSED, "", PROBLEM_LINES)
+
+
+def test_problems_as_json(run, tmp_path):
+    """A script gets path, message and suggestion of each problem."""
+    (tmp_path / "bridge.toml").write_text(WRONG)
+    code, out, err = run("check", "--json")
+
+    assert (code, json.loads(out), err) == (MISUSED, {"problems": PROBLEMS, "warnings": []}, "")
+
+
+def test_warnings_stop_nothing(run, tmp_path, configured):
+    """A warning goes to standard error, and the configuration is good all the same."""
+    text = (tmp_path / "bridge.toml").read_text()
+    (tmp_path / "bridge.toml").write_text(text.replace("127.0.0.1:0", "0.0.0.0:4573"))
+    message = "0.0.0.0:4573 can be reached from other networks, and FastAGI has no password"
+    suggestion = "listen on 127.0.0.1 or a private address, and let a firewall admit only the PBX"
+
+    assert run("check") == (
+        DONE,
+        "the configuration is good: 3 routes\n",
+        f"warning: agi.listen: {message} ({suggestion})\n",
+    )
+    code, out, err = run("check", "--json")
+    warning = {"path": "agi.listen", "message": message, "suggestion": suggestion}
+    assert (code, json.loads(out), err) == (DONE, {"problems": [], "warnings": [warning]}, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("gone.toml", "gone.toml: cannot be read: No such file or directory (name the file with --config)\n"),
+        (".", ".: cannot be read: Is a directory (name the file with --config)\n"),
+        ("latin.toml", "latin.toml: is not UTF-8 text\n"),
+        (
+            "words.toml",
+            "file: is not TOML: Expected '=' after a key in a key/value pair (at line 1, column 6) "
+            '(texts and phone numbers stand in quotes, such as did = "+15551230001")\n',
+        ),
+    ],
+)
+def test_configuration_that_cannot_be_read(run, tmp_path, name, complaint):
+    """A file that is not there, or no text, is told like any other problem."""
+    (tmp_path / "latin.toml").write_bytes(b'name = "Jos\xe9"')
+    (tmp_path / "words.toml").write_text("once upon a time")
+
+    assert run("check", "--config", name) == (MISUSED, "", complaint)
+
+
+def test_configuration_that_is_nowhere(run):
+    """Without a file at the usual places the first of them is named."""
+    code, _, err = run("check")
+
+    assert code == MISUSED
+    assert err == "bridge.toml: cannot be read: No such file or directory (name the file with --config)\n"
+
+
+@pytest.mark.parametrize("way", ["--config", "-c", "environment"])
+def test_configuration_can_be_named(run, tmp_path, monkeypatch, configured, way):
+    """The file is named by an option or the environment; files that it names are looked for beside it."""
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    text = (tmp_path / "bridge.toml").read_text().replace('agent_id = "-Nabc"', 'agent_config_file = "sales.json"')
+    (folder / "other.toml").write_text(text)
+    (folder / "sales.json").write_text('{"language": "de"}')
+    if way == "environment":
+        monkeypatch.setenv("AGI_BRIDGE_CONFIG", "etc/other.toml")
+        code, out, _ = run("route", "--did", "5551230001", "--json")
+    else:
+        code, out, _ = run("route", "--did", "5551230001", "--json", way, "etc/other.toml")
+
+    assert (code, json.loads(out)["body"]["agent_config"]) == (DONE, {"language": "de"})
+
+
+def test_configuration_may_begin_with_a_mark(run, tmp_path, configured):
+    """The byte order mark that editors on Windows write does not count."""
+    text = (tmp_path / "bridge.toml").read_bytes()
+    (tmp_path / "bridge.toml").write_bytes(b"\xef\xbb\xbf" + text)
+
+    assert run("check")[0] == DONE
+
+
+# Which rule, and why.
+
+
+def test_route_shows_what_would_happen(run, configured):
+    """The rule, the body for Millis and the dial string are shown; what only Asterisk knows as it is written."""
+    code, out, err = run("route", "--did", "5551230001", "--caller", "2125550100")
+
+    assert (code, err) == (DONE, "")
+    shown = table(out)
+    assert {name: shown[name] for name in shown if name not in ("body",)} == {
+        "did_received": "5551230001",
+        "did": "+15551230001",
+        "caller_number": "+12125550100",
+        "rule": "sales (number 1 of 3, the first that matches)",
+        "POST": "http://127.0.0.1:1/register_sip_call",
+        "MILLIS_DIAL": "PJSIP/millis/<SIP URI from Millis>",
+        "MILLIS_DIAL_TIMEOUT": "20",
+        "MILLIS_DIAL_OPTIONS": "iS(3600)",
+        "MILLIS_FALLBACK": "millis-fallback,s,1",
+    }
+    assert '"team": "a:100:b [sales]",' in out
+    assert '"tier": "${DB(crm/${CALLERID(num)})}"' in out
+    assert out == "\n".join(line.rstrip() for line in out.splitlines()) + "\n"
+
+
+def test_route_as_json(run, configured, monkeypatch):
+    """A script gets the same as JSON, and no key is needed for it."""
+    monkeypatch.delenv("MILLIS_API_KEY")
+    code, out, err = run("route", "--did", "5551230001", "--json")
+    shown = json.loads(out)
+
+    assert (code, err) == (DONE, "")
+    assert shown["rule"] == "sales (number 1 of 3, the first that matches)"
+    assert shown["caller_number"] is None
+    assert shown["body"]["agent_id"] == "-Nabc"
+    assert shown["body"]["to_phone"] == "+15551230001"
+    assert shown["body"]["metadata"]["caller_withheld"] == "true"
+    assert shown["body"]["metadata"]["linkedid"] == "${CHANNEL(linkedid)}"
+
+
+def test_route_that_no_rule_gives(run, configured):
+    """Where no rule matches, the nearest is named, and the exit code says so."""
+    code, out, err = run("route", "--did", "15551230009", "--caller", "2125550100")
+
+    assert (code, err) == (FAILED, "")
+    assert table(out) == {
+        "did_received": "15551230009",
+        "did": "+15551230009",
+        "caller_number": "+12125550100",
+        "rule": 'none matches; nearest is "sales" with +15551230001',
+        "MILLIS_STATUS": "fallback",
+        "MILLIS_REASON": "no-rule",
+        "MILLIS_FALLBACK": "millis-fallback,s,1",
+    }
+
+
+def test_route_that_a_rule_refuses(run, configured):
+    """A rule that rejects is named with its reason."""
+    code, out, _ = run("route", "--did", "100", "--json")
+
+    assert code == FAILED
+    assert json.loads(out) == {
+        "did_received": "100",
+        "did": "100",
+        "caller_number": None,
+        "rule": "blocked (number 3 of 3, the first that matches)",
+        "MILLIS_STATUS": "reject",
+        "MILLIS_REASON": "blocked-caller",
+        "MILLIS_FALLBACK": "millis-fallback,s,1",
+    }
+
+
+def test_route_knows_context_channel_and_arguments(run, configured):
+    """Every condition of a rule can be tried; arguments are decoded as the bridge does it."""
+    conditions = ("--context", "from-office", "--channel", "PJSIP/office-00000009", "--arg", "queue=7%2B")
+
+    assert "queue (number 2 of 3" in run("route", "--did", "1", *conditions)[1]
+    assert "queue (number" not in run("route", "--did", "1", *conditions[:4])[1]
+
+
+# The first contact with Millis.
+
+
+async def test_register_registers_once_and_dials_nothing(run, millis):
+    """One real registration is made; status, call id, host and time are printed, the URI is not."""
+    code, out, err = await asyncio.to_thread(run, "register", "--did", "5551230001", "--caller", "2125550100")
+
+    assert (code, err) == (DONE, "")
+    shown = table(out)
+    assert float(shown.pop("millis_ms")) > 0
+    assert shown == {
+        "rule": "sales",
+        "region": "us-west",
+        "account": "default",
+        "status": "registered",
+        "millis_call_id": millis.issued[0]["call_id"],
+        "sip_host": "127.0.0.1",
+    }
+    assert "sip:" not in out
+    (received,) = millis.registrations
+    assert (received.body["from_phone"], received.body["to_phone"]) == ("+12125550100", "+15551230001")
+    assert (len(received.body["metadata"]["bridge_call_id"]), received.body["metadata"]["tier"]) == (32, "")
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        ("status=401", "millis-refused: HTTP 401: simulated fault"),
+        ("body=no-uri", "millis-nonsense: the answer names no SIP URI; its keys are ['call_id']"),
+        ("uri=tel:+1", "millis-nonsense: the answer names no SIP URI; its keys are ['call_id', 'sip']"),
+        (
+            "uri=sip:a@sip.example.com",
+            "bad-uri: the SIP URI's host sip.example.com is not in allowed_hosts; if it is Millis's, admit it with "
+            'allowed_hosts = ["sip.example.com"] under [millis]',
+        ),
+    ],
+)
+async def test_register_tells_why_it_failed(run, millis, fault, status):
+    """A registration that fails is told with the reason that a call would have, and exit code 1."""
+    millis.fault = Fault.parse(fault)
+    code, out, err = await asyncio.to_thread(run, "register", "--did", "5551230001", "--json")
+
+    assert (code, err) == (FAILED, "")
+    assert json.loads(out)["status"] == status
+
+
+def test_register_without_a_network(run, configured):
+    """A Millis that cannot be reached is told like any other failure."""
+    code, out, _ = run("register", "--did", "5551230001")
+
+    assert code == FAILED
+    assert table(out)["status"].startswith(
+        "millis-unreachable: the connection to http://127.0.0.1:1 failed: Cannot connect"
+    )
+
+
+async def test_register_needs_a_rule(run, millis):
+    """For a call that no rule answers, or that one refuses, nothing is registered."""
+    code, out, _ = await asyncio.to_thread(run, "register", "--did", "5559999999", "--caller", "2125550100")
+    assert (code, table(out)["MILLIS_REASON"]) == (FAILED, "no-rule")
+    code, out, _ = await asyncio.to_thread(run, "register", "--did", "5559999999")
+    assert (code, table(out)["MILLIS_REASON"]) == (FAILED, "blocked-caller")
+
+    assert not millis.requests
+
+
+def test_register_needs_a_key(run, configured, monkeypatch):
+    """Without a key nothing is registered, and where it could come from is told."""
+    monkeypatch.delenv("MILLIS_API_KEY")
+    code, out, err = run("register", "--did", "5551230001")
+
+    assert (code, out) == (MISUSED, "")
+    assert err == (
+        "millis.api_key_file: there is no Millis API key "
+        "(set MILLIS_API_KEY, or name a file in MILLIS_API_KEY_FILE or api_key_file)\n"
+    )
+
+
+# Playing Asterisk.
+
+
+async def call(run, bridge, *arguments):
+    return await asyncio.to_thread(run, "simulate", "call", "--bridge", bridge, *arguments)
+
+
+async def test_simulated_call_shows_the_conversation_and_the_variables(run, bridge, millis):
+    """A call to a running bridge is shown line by line, then what the dialplan gets."""
+    code, out, err = await call(run, bridge, "--did", "5551230001", "--caller", "2125550100", "--name", "Ann Example")
+
+    assert (code, err) == (DONE, "")
+    lines = out.splitlines()
+    assert "> agi_callerid: 2125550100" in lines
+    assert "> agi_arg_1: did=5551230001" in lines
+    assert any(line.startswith("< GET FULL VARIABLE ") for line in lines)
+    shown = table(out)
+    assert (shown["AGISTATUS"], shown["MILLIS_STATUS"]) == ("SUCCESS", "ok")
+    assert shown["MILLIS_DIAL"] == f"PJSIP/millis/{millis.issued[0]['uri']}"
+    assert float(shown["total_ms"]) > 0
+    (received,) = millis.registrations
+    assert received.body["metadata"]["caller_name"] == "Ann Example"
+
+
+async def test_simulated_call_as_json(run, bridge, millis):
+    """A script gets the variables and nothing else."""
+    code, out, _ = await call(run, bridge, "--did", "5551230001", "--caller", "2125550100", "--json")
+    shown = json.loads(out)
+
+    assert code == DONE
+    assert shown["AGISTATUS"] == "SUCCESS"
+    assert {name for name in shown if name.startswith("MILLIS_")} == {
+        *("MILLIS_STATUS", "MILLIS_DIAL", "MILLIS_DIAL_TIMEOUT", "MILLIS_DIAL_OPTIONS"),
+        *("MILLIS_FALLBACK", "MILLIS_BRIDGE_CALL_ID", "MILLIS_CALL_ID"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "status", "reason"),
+    [
+        pytest.param("--did 5559999999 --caller 2125550100", FAILED, "fallback", "no-rule", id="no rule"),
+        pytest.param("--did 5559999999", FAILED, "reject", "blocked-caller", id="a withheld caller"),
+        pytest.param("--did 5551230001 --verb dance", FAILED, "fallback", "unknown-verb", id="an unknown verb"),
+        pytest.param("--did 0 --verb ping", DONE, "ok", None, id="a ping"),
+        pytest.param("--did 0 --verb ended", DONE, None, None, id="the end of a call, which sets nothing"),
+    ],
+)
+async def test_simulated_call_ends_as_the_dialplan_would_see_it(run, bridge, arguments, code, status, reason):
+    """The exit code is 0 where the dialplan would have what it asked for."""
+    given, out, _ = await call(run, bridge, *arguments.split(), "--json")
+    shown = json.loads(out)
+
+    assert (given, shown.get("MILLIS_STATUS"), shown.get("MILLIS_REASON")) == (code, status, reason)
+
+
+async def test_simulated_call_encodes_its_number_as_the_dialplan_does(run, bridge):
+    """A number with signs that mean something in an address arrives whole."""
+    _, out, _ = await call(run, bridge, "--did", "5%&1=,?", "--caller", "2125550100")
+
+    assert "> agi_arg_1: did=5%25%261%3D%2C%3F" in out.splitlines()
+
+
+@pytest.mark.parametrize("verb", ["route", "ended"])
+def test_simulated_call_to_nobody(run, verb):
+    """A bridge that is not running is told as such; the dialplan would find AGISTATUS=FAILURE."""
+    code, out, err = run("simulate", "call", "--did", "1", "--bridge", "127.0.0.1:1", "--verb", verb)
+
+    assert (code, table(out)["AGISTATUS"]) == (FAILED, "FAILURE")
+    assert err == "agi-bridge: cannot connect: [Errno 111] Connection refused\n"
+
+
+# Programs that run until they are stopped.
+
+
+@contextmanager
+def program(*arguments):
+    """Run a command as a program of its own, and kill it if it is still there at the end."""
+    script = "from agi_bridge.cli import main_entry; main_entry()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def told(process, event):
+    """Read the log up to an event, and return its line; end of file is a failure."""
+    for line in process.stderr:
+        fields = json.loads(line)
+        if fields["event"] == event:
+            return fields
+    raise AssertionError(f"the log ended without {event!r}")
+
+
+def test_serve_takes_calls_until_it_is_stopped(run, configured):
+    """The bridge serves as a program, and SIGTERM ends it with exit code 0."""
+    with program("serve") as process:
+        host, port = told(process, "listening for FastAGI")["address"]
+        assert told(process, "ready")["rules"] == 3
+        code, out, _ = run("simulate", "call", "--did", "0", "--verb", "ping", "--bridge", f"{host}:{port}", "--json")
+        assert (code, json.loads(out)["MILLIS_STATUS"]) == (DONE, "ok")
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(10) == DONE
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_serve_on_a_port_that_is_taken(configured, tmp_path):
+    """A port in use is told in one line, with exit code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        text = (tmp_path / "bridge.toml").read_text().replace("127.0.0.1:0", address)
+        (tmp_path / "bridge.toml").write_text(text)
+        with program("serve") as process:
+            out, err = process.communicate(timeout=10)
+
+    assert (process.returncode, out) == (FAILED, "")
+    complaint = err.splitlines()[-1]
+    assert complaint.startswith("agi-bridge: [Errno 98]")
+    assert "address already in use" in complaint
+
+
+def test_simulated_millis_on_a_port_that_is_taken(run):
+    """The simulator, too, tells of a port in use in one line."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, out, err = run("simulate", "millis", "--port", str(taken.getsockname()[1]))
+
+    assert (code, out) == (FAILED, "")
+    assert err.startswith("agi-bridge: [Errno 98]")
+
+
+def test_simulated_millis_prints_what_it_is_asked(run, configured):
+    """The simulator prints its address, then each request with its body, until Ctrl-C ends it with exit code 130."""
+    with program("simulate", "millis", "--port", "0", "--key", KEY) as process:
+        url = process.stdout.readline().split()[3].rstrip(";")
+        configured(url)
+        assert run("register", "--did", "5551230001")[0] == DONE
+        method, path, body = process.stdout.readline().split(" ", 2)
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(10) == INTERRUPTED
+        assert "Traceback" not in process.stderr.read()
+    assert (method, path, json.loads(body)["agent_id"]) == ("POST", "/register_sip_call", "-Nabc")
