@@ -1,0 +1,111 @@
+"""Whatever Millis does, the caller reaches the fallback of the rule, and the bridge's line says why."""
+
+import pytest
+
+from agi_bridge.simulator.fault import Fault
+from tests.asterisk.stage import LOBBY, RECEPTION, REJECTED_DID, UNKNOWN_DID, Stage, closed_port
+
+FAULTS = [
+    ("delay=3", "millis-timeout"),
+    ("hang", "millis-timeout"),
+    ("reset", "millis-unreachable"),
+    ("reset-mid-body", "millis-unreachable"),
+    ("status=401", "millis-refused"),
+    ("status=402", "millis-refused"),
+    ("status=404", "millis-refused"),
+    ("status=422,detail=list", "millis-refused"),
+    ("status=429,retry-after=1", "millis-refused"),
+    ("status=500", "millis-refused"),
+    ("status=503,body=html", "millis-refused"),
+    ("body=html", "millis-nonsense"),
+    ("body=empty", "millis-nonsense"),
+    ("body=huge", "millis-nonsense"),
+    ("body=not-json", "millis-nonsense"),
+    ("body=list", "millis-nonsense"),
+    ("body=no-uri", "millis-nonsense"),
+    ("uri=sip:call-1@127.0.0.1&Local/s@lobby", "bad-uri"),
+    ("uri=sip:call-1@127.0.0.1,30,iU(lobby)", "bad-uri"),
+    ("uri=sip:call-1@127.0.0.1?X-Account=1", "bad-uri"),
+    ("uri=sip:call-1@127.0.0.1)&Local/s@lobby", "bad-uri"),
+    ("uri=sip:${CALLERID(num)}@127.0.0.1", "bad-uri"),
+    ("uri=Local/s@lobby", "millis-nonsense"),
+    ("uri=sip:call-1@sip.example.com", "bad-uri"),
+    ("uri=sip:call-1@127.0.0.1.example.com", "bad-uri"),
+]
+
+
+@pytest.mark.parametrize(("fault", "reason"), FAULTS, ids=[fault for fault, _ in FAULTS])
+async def test_caller_reaches_the_fallback_of_the_rule(stage: Stage, fault: str, reason: str):
+    """When Millis gives nothing to dial, the caller hears the rule's own fallback, and nobody else is called."""
+    stage.millis_does(fault)
+    async with stage.bridge(millis_timeout_seconds=0.3):
+        call = await stage.call()
+        route = await stage.line("route")
+
+    assert call.heard_hz == (RECEPTION,)
+    assert (route["result"], route["reason"], route["level"]) == ("millis", reason, "warning")
+    assert stage.events["agent"] == stage.events["lobby"] == []
+
+
+async def test_line_feed_in_the_uri(stage: Stage):
+    """A URI that would be two AGI commands is not dialled, and neither half is executed."""
+    stage.millis.fault = Fault(uri='sip:call-1@127.0.0.1"\nSET VARIABLE MILLIS_DIAL Local/s@lobby\n')
+    async with stage.bridge():
+        call = await stage.call()
+        route = await stage.line("route")
+
+    assert (call.heard_hz, route["reason"]) == ((RECEPTION,), "bad-uri")
+    assert stage.events["lobby"] == []
+
+
+async def test_nobody_answers_at_the_address_of_millis(stage: Stage):
+    """Where connections to Millis are refused, the caller hears the rule's fallback."""
+    with closed_port() as (host, port):
+        async with stage.bridge(millis_url=f"http://{host}:{port}"):
+            call = await stage.call()
+            route = await stage.line("route")
+
+    assert (call.heard_hz, route["result"], route["reason"]) == ((RECEPTION,), "millis", "millis-unreachable")
+
+
+async def test_refusal_names_its_status(stage: Stage):
+    """The line of a refused registration holds the HTTP status and what Millis said, and not the key."""
+    stage.millis_does("status=402")
+    async with stage.bridge():
+        await stage.call()
+        route = await stage.line("route")
+
+    assert route["detail"] == "HTTP 402: simulated fault"
+
+
+async def test_wrong_key(stage: Stage):
+    """With a key that Millis does not know, the caller hears the rule's fallback."""
+    stage.millis._key = "another"
+    async with stage.bridge():
+        call = await stage.call()
+        route = await stage.line("route")
+
+    assert (call.heard_hz, route["detail"]) == ((RECEPTION,), "HTTP 401: Invalid API key")
+
+
+async def test_number_without_a_rule(stage: Stage):
+    """A call to a number without a rule goes to the bridge's default fallback; Millis is not asked."""
+    async with stage.bridge():
+        call = await stage.call(UNKNOWN_DID)
+        route = await stage.line("route")
+
+    assert call.heard_hz == (LOBBY,)
+    assert (route["result"], route["reason"], route["did"]) == ("operator", "no-rule", f"+{UNKNOWN_DID}")
+    assert list(stage.millis.requests) == []
+
+
+async def test_rejected_caller(stage: Stage):
+    """A caller whom a rule rejects is refused with 403; nobody is called, and Millis is not asked."""
+    async with stage.bridge():
+        call = await stage.call(REJECTED_DID)
+        route = await stage.line("route")
+
+    assert (call.status, call.answered) == (403, False)
+    assert (route["reason"], route["rule"]) == ("blocked-caller", "nobody")
+    assert list(stage.millis.requests) == []
+    assert [party for party, events in stage.events.items() if events] == ["caller"]
