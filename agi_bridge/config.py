@@ -38,7 +38,7 @@ _HTTP_URL = re.compile(
 )
 
 # What phones show for a caller without a number; in a Call each of them is None.
-_WORDS_FOR_WITHHELD = frozenset({WITHHELD, "anonymous", "unknown", "restricted", "unavailable"})
+_WORDS_FOR_WITHHELD = frozenset({WITHHELD, "anonymous", "private", "restricted", "unavailable", "unknown"})
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -42,7 +42,6 @@ def configure(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
     as_json = settings.format == "json" or (settings.format == "auto" and not stream.isatty())
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     processors: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

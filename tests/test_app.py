@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agi_bridge.simulator.asterisk import AsteriskSide, play_call
+from agi_bridge.simulator.command import DialEnding
 from agi_bridge.simulator.millis import Fault, SimulatedMillis
 
 CONFIG = """
@@ -94,7 +95,10 @@ async def test_a_call_is_served_and_told_in_one_line_of_json(tmp_path: Path):
 
 async def test_sigterm_lets_a_call_that_is_being_set_up_finish(tmp_path: Path):
     """A drain closes the door at once, but the caller inside still gets an answer, and the process ends with 0."""
-    async with SimulatedMillis(fault=Fault(delay_seconds=0.5)) as millis, serving(millis, tmp_path) as (served, host, port):
+    async with (
+        SimulatedMillis(fault=Fault(delay_seconds=0.5)) as millis,
+        serving(millis, tmp_path) as (served, host, port),
+    ):
         async with AsteriskSide(host, port, script="route", arguments=("did=+15551230001",)) as call:
             await millis.received()
             served.process.send_signal(signal.SIGTERM)
@@ -109,8 +113,6 @@ async def test_sigterm_lets_a_call_that_is_being_set_up_finish(tmp_path: Path):
 
 async def test_sigterm_does_not_wait_for_a_call_that_only_awaits_the_end_of_dial(tmp_path: Path):
     """A call in EXEC Dial needs the bridge no more: it is left to Asterisk, and recorded as such."""
-    from agi_bridge.simulator.command import DialEnding
-
     async with SimulatedMillis() as millis, serving(millis, tmp_path) as (served, host, port):
         arguments = ("did=+15551230001",)
         async with AsteriskSide(host, port, script="dial", arguments=arguments, dial=DialEnding(held=True)) as call:
@@ -124,14 +126,17 @@ async def test_sigterm_does_not_wait_for_a_call_that_only_awaits_the_end_of_dial
 
 async def test_a_second_signal_insists(tmp_path: Path):
     """Whoever asks twice is not made to wait for a Millis that never answers."""
-    async with SimulatedMillis(fault=Fault(hang=True)) as millis, serving(millis, tmp_path) as (served, host, port):
-        async with AsteriskSide(host, port, script="route", arguments=("did=+15551230001",)):
-            await millis.received()
-            served.process.send_signal(signal.SIGTERM)
-            await served.wrote("draining")
-            served.process.send_signal(signal.SIGTERM)
-            await served.wrote("stopping at once")
-            line = await served.wrote("call")
-            assert await served.ended() in (0, 130)
+    async with (
+        SimulatedMillis(fault=Fault(hang=True)) as millis,
+        serving(millis, tmp_path) as (served, host, port),
+        AsteriskSide(host, port, script="route", arguments=("did=+15551230001",)),
+    ):
+        await millis.received()
+        served.process.send_signal(signal.SIGTERM)
+        await served.wrote("draining")
+        served.process.send_signal(signal.SIGTERM)
+        await served.wrote("stopping at once")
+        line = await served.wrote("call")
+        assert await served.ended() in (0, 130)
 
     assert line["reason"] == "bridge-stopped"

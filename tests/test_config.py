@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agi_bridge import config
+from agi_bridge.agi.protocol import Request
+from agi_bridge.call import CallerId
 from agi_bridge.config import Address, File, parse_address
 from agi_bridge.errors import ConfigError
 from agi_bridge.millis.models import REGIONS
-from agi_bridge.numbers import Pattern
+from agi_bridge.numbers import Numbers, Pattern
 from agi_bridge.routing import Agent, Dialling
 
 KEY = "0123456789abcdefSECRET"
@@ -773,6 +775,16 @@ def test_file_that_is_nested_too_deeply_is_a_problem():
     (told,) = problems("x = " + "[" * 100_000)
 
     assert told.startswith("file: is not TOML: ")
+
+
+@pytest.mark.parametrize("word", ["anonymous", "private", "restricted", "unavailable", "unknown", "Withheld"])
+def test_no_rule_waits_for_a_word_that_never_comes(word):
+    """A word that a call never has as its caller's number is refused in a rule, and the right one is named."""
+    caller = CallerId.from_request(Request({"callerid": word}), Numbers("US"))
+    (told,) = problems(route(f'caller = ["_X.", "{word}"]'))
+
+    assert caller.number is None
+    assert told == 'route "sales": caller[2]: is no number; for callers who withhold theirs, write "withheld"'
 
 
 ALL_WRONG = """

@@ -25,7 +25,6 @@ def logging_as_it_was():
     handlers, level = root.handlers[:], root.level
     yield
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
     root.handlers[:], root.level = handlers, level
 
 
@@ -199,13 +198,3 @@ def test_libraries_write_to_the_same_log_from_warnings_up(written):
     assert (warning["event"], warning["level"]) == ("limit is 5", "warning")
     assert (error["event"], error["level"]) == ("it failed", "error")
     assert error["exception"].endswith("OSError: broken")
-
-
-def test_what_is_bound_to_a_call_stands_on_each_of_its_lines(written):
-    """Fields that are bound once are on every line that follows."""
-    log.configure(LogSettings(), written)
-    structlog.contextvars.bind_contextvars(bridge_call_id="b1")
-    structlog.get_logger().info("one")
-    structlog.get_logger().info("two")
-
-    assert [line["bridge_call_id"] for line in lines(written)] == ["b1", "b1"]

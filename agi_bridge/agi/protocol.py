@@ -53,8 +53,8 @@ _REQUIRED = ("request", "channel", "uniqueid", "threadid")
 
 _NAME = re.compile(r"[a-z0-9_]+")
 _REPLY = re.compile(r"(100|200|503|510|511)(?: (?:result=(\S*) ?)?(.*))?")
-# Brackets only in pairs, because MSet counts them even inside quotes.
-_ASSIGNABLE = re.compile(r"(?:[A-Za-z0-9 _.:;@=+,*#/|^~?-]|\([A-Za-z0-9 _.:^*#-]*\))*", re.ASCII)
+# Brackets only in pairs, because MSet counts them even inside quotes. Possessive, so that no text makes it backtrack.
+_ASSIGNABLE = re.compile(r"(?:[A-Za-z0-9 _.:;@=+,*#/|^~?-]++|\([A-Za-z0-9 _.:^*#-]*+\))*+", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_]\w*(?:\(\w*\))?", re.ASCII)
 
 # Asterisk up to 22.10.1 writes further quoted words, or the NULL after them, beyond an array of 128 and may crash

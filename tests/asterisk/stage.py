@@ -130,9 +130,9 @@ class Stage:
         )
 
     @asynccontextmanager
-    async def bridge(self, **toml: Any) -> AsyncIterator[AgiServer]:
+    async def bridge(self, *, key: str = KEY, **toml: Any) -> AsyncIterator[AgiServer]:
         """Run the bridge with `bridge_toml(**toml)`, and send the PBX there."""
-        config = load(self.bridge_toml(**toml), {"MILLIS_API_KEY": KEY}, lambda name: b"")
+        config = load(self.bridge_toml(**toml), {"MILLIS_API_KEY": key}, lambda name: b"")
         async with app.running(config) as server:
             self.ask_bridge_at(*server.addresses[0])
             yield server

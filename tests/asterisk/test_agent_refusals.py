@@ -69,17 +69,6 @@ async def test_agent_does_not_answer(stage: Stage, behaviour: dict[str, object])
     assert (ended["reason"], ended["dialstatus"]) == ("agent-no-answer", "NOANSWER")
 
 
-async def test_agent_that_nobody_knows(stage: Stage):
-    """A URI whose host answers, but has no such agent, leads to the fallback."""
-    stage.millis_does(f"uri=sip:call-unknown@{stage.millis.sip_host}")
-    stage.agent._accepts = lambda user: False
-    async with stage.bridge():
-        call = await stage.call()
-        ended = await stage.line("ended")
-
-    assert (call.heard_hz, ended["reason"]) == ((RECEPTION,), "agent-unavailable")
-
-
 async def test_agent_port_is_closed(stage: Stage):
     """A URI where nobody listens leads to the fallback."""
     stage.millis_does("uri=sip:call-1@127.0.0.1:1;transport=tcp")

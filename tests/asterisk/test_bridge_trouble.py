@@ -11,7 +11,7 @@ from asyncio import StreamReader, StreamWriter
 
 import pytest
 
-from agi_bridge.simulator.sip import Answered, AudioHeard, CallReport, HungUp, Invited
+from agi_bridge.simulator.sip import Answered, AudioHeard, CallReport, HungUp, Invited, Refused, Ringing
 from tests.asterisk.stage import AGENT, NIGHT, RECEPTION, Stage, closed_port
 
 BUDGET_SECONDS = 0.6
@@ -216,6 +216,20 @@ async def test_bridge_stopped_during_the_conversation(stage: Stage):
 
     assert (agent.by, caller.by) == ("us", "them")
     assert caller.at - agent.at < 3
+
+
+async def test_bridge_stopped_while_the_agent_rings(stage: Stage):
+    """When the agent then refuses, the report that nobody takes delays the fallback by a moment and no more."""
+    stage.agent_does(ring_seconds=0.3, refuse_status=486)
+    async with stage.bridge_process() as process, asyncio.TaskGroup() as calls:
+        calling = calls.create_task(stage.call())
+        await stage.saw("agent", Ringing)
+        process.send_signal(signal.SIGSTOP)
+        refused = await stage.saw("agent", Refused)
+        rung = await stage.saw("reception", Invited)
+
+    assert calling.result().heard_hz == (RECEPTION,)
+    assert rung.at - refused.at < 2
 
 
 async def test_budget_shorter_than_the_patience_with_millis(stage: Stage):

@@ -80,8 +80,7 @@ async def test_refusal_names_its_status(stage: Stage):
 
 async def test_wrong_key(stage: Stage):
     """With a key that Millis does not know, the caller hears the rule's fallback."""
-    stage.millis._key = "another"
-    async with stage.bridge():
+    async with stage.bridge(key="another"):
         call = await stage.call()
         route = await stage.line("route")
 
