@@ -105,7 +105,7 @@ def _show_version(wanted: bool) -> None:
 @commands.callback()
 def _top(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_show_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Take the options that stand before a subcommand."""

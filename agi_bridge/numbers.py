@@ -113,7 +113,6 @@ def _translate(pattern: str) -> tuple[str, str]:
             if position < len(pattern):
                 raise PatternError(f"nothing may follow {sign!r}, which already takes the rest")
             parts.append(".+" if sign == "." else ".*")
-            still_literal = False
         elif sign == "[":
             end = pattern.find("]", position)
             if end < 0:

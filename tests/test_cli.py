@@ -554,9 +554,8 @@ def test_simulated_call_to_nobody(run, verb):
 @contextmanager
 def program(*arguments):
     """Run a command as a program of its own, and kill it if it is still there at the end."""
-    script = "from agi_bridge.cli import main_entry; main_entry()"
     with subprocess.Popen(
-        [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "agi_bridge", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             yield process
@@ -584,6 +583,23 @@ def test_serve_takes_calls_until_it_is_stopped(run, configured):
 
         assert process.wait(10) == DONE
         assert "Traceback" not in process.stderr.read()
+
+
+async def test_serve_that_is_told_twice_does_not_wait(run, millis):
+    """The first signal lets calls finish, the second ends them; the exit code says that it was interrupted."""
+    millis.fault = Fault(hang=True)
+    with program("serve") as process:
+        host, port = (await asyncio.to_thread(told, process, "listening for FastAGI"))["address"]
+        await asyncio.to_thread(told, process, "ready")
+        waiting = asyncio.create_task(call(run, f"{host}:{port}", "--did", "5551230001", "--json"))
+        await millis.received()
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(told, process, "draining")
+        process.send_signal(signal.SIGTERM)
+
+        assert await asyncio.to_thread(process.wait, 5) == INTERRUPTED
+        assert "Traceback" not in process.stderr.read()
+        await waiting
 
 
 def test_serve_on_a_port_that_is_taken(configured, tmp_path):

@@ -126,6 +126,7 @@ MATCHES = [
     pytest.param("_[a-c]X", "b7", id="a range may be of letters"),
     pytest.param("_[X]", "X", id="a class in a set is only a letter"),
     pytest.param("_[-5]", "5", id="a hyphen at the beginning of a set is no range"),
+    pytest.param("_[5-]", "5", id="a hyphen at the end of a set is no range either"),
     pytest.param("_0[1-9].", "0302", id="a dot takes the rest"),
     pytest.param("_X.", "12", id="a dot takes one sign"),
     pytest.param("_.", "s", id="a dot alone takes anything"),

@@ -159,13 +159,6 @@ def quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def set_variable(name: str, value: str) -> Command:
-    """Set a channel variable or a simple function such as `TIMEOUT(absolute)`. Asterisk does not evaluate *value*."""
-    if not _VARIABLE.fullmatch(name):
-        raise UnsafeText(f"{name!r} is no name of a channel variable")
-    return Command("SET VARIABLE", (name, value))
-
-
 def assign(variables: Mapping[str, str]) -> Command:
     """Set several channel variables, in their order, in one round trip: `EXEC MSet`, whose parser is a second border.
 

@@ -135,7 +135,6 @@ class MillisClient:
         async for chunk in response.content.iter_any():
             answer += chunk
             if len(answer) > limit:
-                response.close()
                 if response.status >= 300:
                     break  # the status says enough
                 raise MillisNonsense(f"the answer has more than {limit} bytes")

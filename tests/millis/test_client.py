@@ -203,9 +203,11 @@ async def test_connections_are_kept_and_shared():
 async def test_cookies_are_not_kept():
     """A cookie that an answer sets does not come back with the next call."""
     answer = OK.replace(b"\r\n", b"\r\nSet-Cookie: a=1; Path=/\r\n", 1)
-    async with scripted(always(answer)) as server, client_for(server.url) as client:
-        await register(client)
-        await register(client)
+    async with scripted(always(answer)) as server:
+        # Cookies of a bare address would not be kept in any case.
+        async with client_for(server.url.replace("127.0.0.1", "localhost")) as client:
+            await register(client)
+            await register(client)
 
         assert [b"cookie" in request.lower() for request in server.requests] == [False, False]
 
