@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from agi_bridge.config import LogSettings
 
 NUMBER_FIELDS = ("did", "did_received", "caller_number")
+
+# What may hold a number among other words: "Local/15551230001@office-00000003;1", or what Millis says of a number. The
+# serial number at the end of a channel's name is none.
+TEXT_FIELDS = ("channel", "detail")
+_NUMBER_IN_TEXT = re.compile(r"(?<![\w-])\+?[0-9]{7,15}(?!\w)", re.ASCII)
 
 # Made once: json.dumps makes a new encoder for each line that is not encoded by its defaults.
 _encode = json.JSONEncoder(default=str).encode
@@ -76,6 +82,10 @@ def _mask_numbers(logger: Any, method: str, fields: MutableMapping[str, Any]) ->
         number = fields.get(name)
         if number:
             fields[name] = mask(number)
+    for name in TEXT_FIELDS:
+        text = fields.get(name)
+        if text:
+            fields[name] = _NUMBER_IN_TEXT.sub(lambda found: mask(found[0]), text)
     return fields
 
 

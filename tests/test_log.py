@@ -124,6 +124,30 @@ def test_numbers_are_masked_unless_configured(form):
     assert [number for number in numbers.values() if number in full.getvalue()] == list(numbers.values())
 
 
+@pytest.mark.parametrize(
+    ("field", "text", "masked"),
+    [
+        ("channel", "PJSIP/trunk-0000001a", "PJSIP/trunk-0000001a"),
+        ("channel", "PJSIP/trunk-00000012", "PJSIP/trunk-00000012"),
+        ("channel", "Local/15551230001@office-00000003;1", "Local/1555*****01@office-00000003;1"),
+        ("channel", "PJSIP/+15551230001-00000003", "PJSIP/+155******01-00000003"),
+        ("detail", "HTTP 422: from_phone +15551230001 is not yours", "HTTP 422: from_phone +155******01 is not yours"),
+        (
+            "detail",
+            "no answer from http://127.0.0.1:45678 within 4.0 s",
+            "no answer from http://127.0.0.1:45678 within 4.0 s",
+        ),
+        ("uniqueid", "1700000000.15", "1700000000.15"),
+    ],
+)
+def test_number_among_other_words_is_masked(written, field, text, masked):
+    """A number that stands in a channel's name or in what Millis says is masked like one by itself."""
+    log.configure(LogSettings(), written)
+    structlog.get_logger().info("call", **{field: text})
+
+    assert lines(written)[0][field] == masked
+
+
 def test_number_that_is_unknown_stays_so(written):
     """A caller without a number is null, not a mask."""
     log.configure(LogSettings(), written)
