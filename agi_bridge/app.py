@@ -85,4 +85,8 @@ def _raise_file_limit(needed: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if wanted < needed:
-        log.warning("the limit on open files is lower than session_limit needs", limit=hard, needed=needed)
+        log.warning(
+            "the limit on open files is lower than session_limit needs; raise LimitNOFILE or lower session_limit",
+            limit=hard,
+            needed=needed,
+        )

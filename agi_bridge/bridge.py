@@ -9,7 +9,6 @@ It knows Asterisk and Millis only as the two Protocols below. Decisions are made
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,7 +18,7 @@ import structlog
 from agi_bridge import metadata
 from agi_bridge.call import Call, Outcome, Reason, Result, Status
 from agi_bridge.dialplan import SipUri, dial_options, dial_string, outcome_of_dial, safe_call_id
-from agi_bridge.errors import AgiError, BridgeError
+from agi_bridge.errors import BridgeError, CallerHungUp
 from agi_bridge.routing import Route, choose_route
 
 if TYPE_CHECKING:
@@ -40,6 +39,8 @@ UNKNOWN_VERB = Outcome(Result.OPERATOR, Reason.UNKNOWN_VERB)
 INTERNAL_ERROR = Outcome(Result.BRIDGE, Reason.INTERNAL_ERROR)
 # The call itself goes on in Asterisk; we shall not learn how.
 BRIDGE_STOPPED = Outcome(Result.UNKNOWN, Reason.BRIDGE_STOPPED)
+# With AGIEXITONHANGUP, Asterisk leaves before it can be asked whether the agent had answered; `ended` tells.
+LEFT_DURING_DIAL = Outcome(Result.CALLER, Reason.LEFT_DURING_DIAL)
 
 # What is asked of Asterisk once Dial is over.
 _ASKED_AFTER_DIAL = (
@@ -91,6 +92,7 @@ class Visit:
     millis_seconds: float = 0.0
     dial: Mapping[str, str] = field(default_factory=dict)
     to_tell: dict[str, str] = field(default_factory=dict)
+    dial_arguments: str = ""
     detail: str = ""
 
     def line(self, outcome: Outcome, ended: float) -> dict[str, str | float | None]:
@@ -140,38 +142,45 @@ class Bridge:
     async def handle(self, session: Session) -> None:
         """Answer one session. Whatever fails, the dialplan learns it and goes on; nothing but cancellation is raised."""
         visit = Visit(session.request.verb, session.request["uniqueid"], self._clock())
+        outcome = BRIDGE_STOPPED  # which is what remains if we are cancelled
         try:
-            outcome = await self._answer(session, visit)
-        except BridgeError as error:
-            outcome = error.outcome
-            visit.detail = str(error)
-        except asyncio.CancelledError:
+            decided = await self._decided(session, visit)
+            outcome = await self._told(session, visit, decided)
+        finally:
             session.close()
-            self._conclude(visit, BRIDGE_STOPPED)
-            raise
-        except Exception:
-            log.exception("unexpected failure", bridge_call_id=visit.bridge_call_id, uniqueid=visit.uniqueid)
-            outcome = INTERNAL_ERROR
-        if visit.verb != "ended":
-            await self._tell(session, visit, outcome)
-        session.close()
-        self._conclude(visit, outcome)
+            write = log.info if outcome.result in (Result.COMPLETED, Result.CALLER) else log.warning
+            write("call", **visit.line(outcome, self._clock()))
 
-    def _conclude(self, visit: Visit, outcome: Outcome) -> None:
-        """Write the line of a call that is over, as far as we are concerned."""
-        write = log.info if outcome.result in (Result.COMPLETED, Result.CALLER) else log.warning
-        write("call", **visit.line(outcome, self._clock()))
+    async def _decided(self, session: Session, visit: Visit) -> Outcome:
+        """Do what the verb asks; every failure is an outcome."""
+        try:
+            return await self._answer(session, visit)
+        except Exception as error:
+            return _outcome_of(error, visit)
+
+    async def _told(self, session: Session, visit: Visit, outcome: Outcome) -> Outcome:
+        """Set the variables on which the dialplan decides, `MILLIS_STATUS` last; return what has become of the call.
+
+        Where they cannot be set, the session fails: the dialplan then goes on with AGISTATUS=FAILURE and an empty status.
+        """
+        if visit.verb == "ended" or session.hung_up:
+            return outcome
+        if outcome.status is not Status.OK:
+            visit.to_tell["MILLIS_REASON"] = outcome.reason
+        try:
+            await session.set_variables(visit.to_tell | {"MILLIS_STATUS": outcome.status})
+        except Exception as error:
+            session.fail()
+            untold = _outcome_of(error, visit)
+            return untold if outcome.status is Status.OK else outcome
+        return outcome
 
     async def _answer(self, session: Session, visit: Visit) -> Outcome:
         match visit.verb:
-            case "route":
+            case "route" | "dial":
                 async with session.caller_waiting():
-                    prepared = await self._prepare(session, visit)
-                return ROUTED if isinstance(prepared, str) else prepared
-            case "dial":
-                async with session.caller_waiting():
-                    prepared = await self._prepare(session, visit)
-                return await self._dial(session, visit, prepared) if isinstance(prepared, str) else prepared
+                    outcome = await self._set_up(session, visit)
+                return await self._dial(session, visit) if visit.verb == "dial" and outcome is ROUTED else outcome
             case "ended":
                 return await self._ended(session, visit)
             case "ping":
@@ -180,22 +189,23 @@ class Bridge:
                 visit.to_tell["MILLIS_FALLBACK"] = self._config.rules.default_fallback
                 return UNKNOWN_VERB
 
-    async def _prepare(self, session: Session, visit: Visit) -> str | Outcome:
-        """Decide, register with Millis, and put together what Dial needs; return that, or why nothing is dialled."""
+    async def _set_up(self, session: Session, visit: Visit) -> Outcome:
+        """Decide, register with Millis, and put together what Dial needs; return ROUTED, or why nothing is dialled."""
         config = self._config
         did = await self._asked_did(session)
         call = visit.call = Call.from_request(session.request, config.rules.numbers, visit.bridge_call_id, did)
         route = visit.route = choose_route(config.rules, call)
+        visit.to_tell |= _before_dial(call, route)
         if route.answering is None:
-            visit.to_tell |= _before_dial(call, route)
             return route.refusal or INTERNAL_ERROR
         agent, dialling = route.answering.agent, route.answering.dialling
         body = await self._registration(session, call, agent)
-        registration = await self._register(session, visit, agent, body, _before_dial(call, route))
-        uri = SipUri.parse(registration.sip_uri, config.millis.allowed_hosts)
+        registration = await self._register(session, visit, agent, body)
         visit.millis_call_id = safe_call_id(registration.call_id)
-        visit.to_tell |= {"MILLIS_CALL_ID": visit.millis_call_id, "MILLIS_DIAL": dial_string(dialling.endpoint, uri)}
-        return f"{dial_string(dialling.endpoint, uri)},{dialling.ring_timeout_seconds},{dial_options(dialling)}"
+        dial = dial_string(dialling.endpoint, SipUri.parse(registration.sip_uri, config.millis.allowed_hosts))
+        visit.to_tell |= {"MILLIS_CALL_ID": visit.millis_call_id, "MILLIS_DIAL": dial}
+        visit.dial_arguments = f"{dial},{dialling.ring_timeout_seconds},{dial_options(dialling)}"
+        return ROUTED
 
     async def _asked_did(self, session: Session) -> str | None:
         expression = self._config.numbers.did_expression
@@ -210,25 +220,27 @@ class Bridge:
         limit = self._config.metadata.value_limit_characters
         return metadata.registration(call, agent, metadata.build(call, agent, values, self._now(), limit))
 
-    async def _register(
-        self, session: Session, visit: Visit, agent: Agent, body: Mapping[str, Any], meanwhile: Mapping[str, str]
-    ) -> Registration:
-        """Register the call; what does not depend on the answer is told to the dialplan *meanwhile*.
+    async def _register(self, session: Session, visit: Visit, agent: Agent, body: Mapping[str, Any]) -> Registration:
+        """Register the call; what does not depend on the answer is told to the dialplan meanwhile.
 
         So it costs the caller nothing, and a bridge that dies here has already named the rule's own fallback.
         """
-        session.begin_set_variables(meanwhile)
+        session.begin_set_variables(visit.to_tell)
+        visit.to_tell = {}
         asked_at = self._clock()
         try:
             return await self._millis.register(agent.account, agent.region, body)
         finally:
             visit.millis_seconds = self._clock() - asked_at
 
-    async def _dial(self, session: Session, visit: Visit, arguments: str) -> Outcome:
+    async def _dial(self, session: Session, visit: Visit) -> Outcome:
         """Dial from here, for a dialplan of one line. The watchdog would end the conversation, so it goes first."""
         await session.set_variables(visit.to_tell | {"TIMEOUT(absolute)": "0"})
-        visit.to_tell.clear()
-        await session.execute("Dial", arguments)
+        visit.to_tell = {}
+        try:
+            await session.execute("Dial", visit.dial_arguments)
+        except CallerHungUp:
+            return LEFT_DURING_DIAL
         return await self._ended(session, visit)
 
     async def _ended(self, session: Session, visit: Visit) -> Outcome:
@@ -247,20 +259,14 @@ class Bridge:
         }
         return outcome_of_dial(said["DIALSTATUS"], said["HANGUPCAUSE"])
 
-    async def _tell(self, session: Session, visit: Visit, outcome: Outcome) -> None:
-        """Set the variables on which the dialplan decides, `MILLIS_STATUS` last; where that fails, fail the session."""
-        if session.hung_up:
-            return
-        if outcome.status is not Status.OK:
-            visit.to_tell["MILLIS_REASON"] = outcome.reason
-        try:
-            await session.set_variables(visit.to_tell | {"MILLIS_STATUS": outcome.status})
-        except AgiError as error:
-            log.warning("the dialplan could not be told", bridge_call_id=visit.bridge_call_id, why=str(error))
-            session.fail()
-        except Exception:
-            log.exception("the dialplan could not be told", bridge_call_id=visit.bridge_call_id)
-            session.fail()
+
+def _outcome_of(error: Exception, visit: Visit) -> Outcome:
+    """Return the outcome that *error* means; one that nobody foresaw is told in full."""
+    if isinstance(error, BridgeError):
+        visit.detail = str(error)
+        return error.outcome
+    log.error("unexpected failure", bridge_call_id=visit.bridge_call_id, uniqueid=visit.uniqueid, exc_info=error)
+    return INTERNAL_ERROR
 
 
 def _before_dial(call: Call, route: Route) -> dict[str, str]:

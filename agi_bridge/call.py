@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from agi_bridge.numbers import Numbers
 
 # Asterisk prints "unknown" for a number or name that is invalid or empty (res_agi.c, setup_env, S_COR).
-_NOT_SENT = frozenset({"", "unknown", "unavailable"})
+NOT_SENT_WORDS = frozenset({"", "unknown", "unavailable"})
 
 # What carriers write for somebody who does not want to be known; chan_pjsip passes it on as if it were a number.
-_WITHHELD = frozenset({"anonymous", "restricted", "withheld", "private"})
+WITHHELD_WORDS = frozenset({"anonymous", "restricted", "withheld", "private"})
+
+# Asterisk's own limit for an extension (AST_MAX_EXTENSION); an argument may be longer, a number cannot.
+_LONGEST_DID = 80
 
 # Bits 0x60 of the presentation: 0x20 restricted by the caller, 0x40 not available (include/asterisk/callerid.h).
 _PRESENTATION_WITHHELD = 0x60
@@ -45,6 +48,7 @@ class Reason(StrEnum):
     ANSWERED = "answered"
     PONG = "pong"
     CALLER_HUNG_UP = "caller-hung-up"
+    LEFT_DURING_DIAL = "left-during-dial"
     NO_RULE = "no-rule"
     BLOCKED_CALLER = "blocked-caller"
     UNKNOWN_VERB = "unknown-verb"
@@ -107,7 +111,7 @@ class CallerId:
     @classmethod
     def from_request(cls, request: Request, numbers: Numbers) -> CallerId:
         """Read the caller from an AGI environment, whose presentation decides whether the number may be used at all."""
-        withheld = _restricted(request["callingpres"]) or request["callerid"].strip().lower() in _WITHHELD
+        withheld = _restricted(request["callingpres"]) or request["callerid"].strip().lower() in WITHHELD_WORDS
         number = None if withheld else _sent(request["callerid"])
         name = None if withheld else _sent(request["calleridname"])
         return cls(number and (numbers.normalise(number) or number), name, withheld, number)
@@ -141,7 +145,7 @@ class Call:
         for the same reason a `context` argument outranks `agi_context`, which may be a subroutine's.
         """
         candidates = (did, request.arguments.get("did"), request["dnid"], request["extension"])
-        received = next((text for text in map(_sent, candidates) if text), "")
+        received = next((text for text in map(_sent, candidates) if text), "")[:_LONGEST_DID]
         return cls(
             bridge_call_id=bridge_call_id,
             did=numbers.normalise(received) or received,
@@ -159,7 +163,7 @@ class Call:
 def _sent(text: str | None) -> str | None:
     """Return *text* without its outer blanks, or None for every way in which Asterisk says that nothing was sent."""
     text = (text or "").strip()
-    return None if text.lower() in _NOT_SENT else text
+    return None if text.lower() in NOT_SENT_WORDS else text
 
 
 def _restricted(presentation: str) -> bool:

@@ -6,6 +6,7 @@ Results go to standard output, problems to standard error. Only this module impo
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 import uuid
@@ -70,6 +71,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for script
 DidOption = Annotated[str, typer.Option("--did", metavar="NUMBER", help="The called number, as the trunk sends it.")]
 CallerOption = Annotated[
     str | None, typer.Option("--caller", metavar="NUMBER", help="The caller's number; left out, it is withheld.")
+]
+ContextOption = Annotated[str, typer.Option("--context", metavar="NAME", help="The dialplan context that asks.")]
+ChannelOption = Annotated[str, typer.Option("--channel", metavar="NAME", help="The caller's channel.")]
+ArgumentOption = Annotated[
+    list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help="An AGI argument; repeatable.")
 ]
 
 
@@ -148,15 +154,9 @@ def check(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
 def route(
     did: DidOption,
     caller: CallerOption = None,
-    context: Annotated[
-        str, typer.Option("--context", metavar="NAME", help="The dialplan context that asks.")
-    ] = "from-trunk",
-    channel: Annotated[
-        str, typer.Option("--channel", metavar="NAME", help="The caller's channel.")
-    ] = "PJSIP/trunk-00000001",
-    argument: Annotated[
-        list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help="An AGI argument; repeatable.")
-    ] = None,
+    context: ContextOption = "from-trunk",
+    channel: ChannelOption = "PJSIP/trunk-00000001",
+    argument: ArgumentOption = None,
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -170,11 +170,17 @@ def route(
 
 @commands.command()
 def register(
-    did: DidOption, caller: CallerOption = None, config_file: ConfigOption = None, as_json: JsonOption = False
+    did: DidOption,
+    caller: CallerOption = None,
+    context: ContextOption = "from-trunk",
+    channel: ChannelOption = "PJSIP/trunk-00000001",
+    argument: ArgumentOption = None,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> int:
     """Register one call with Millis, and dial nothing. The first contact with a live account."""
     loaded = _load(config_file)
-    call = _imagined_call(loaded, uuid.uuid4().hex, did, caller, "from-trunk", "PJSIP/trunk-00000001", [])
+    call = _imagined_call(loaded, uuid.uuid4().hex, did, caller, context, channel, argument or [])
     chosen = choose_route(loaded.rules, call)
     if chosen.answering is None:
         _print_facts(_route_facts(loaded, call, chosen), as_json)
@@ -195,6 +201,8 @@ def simulate_millis(
     fault: Annotated[str, typer.Option(metavar="FAULT", help=f"Misbehave: {ALLOWED_FAULTS}.")] = "",
 ) -> int:
     """Play the Millis API, and print what it is asked."""
+    # A shell starts its background jobs with Ctrl-C ignored, and Python keeps to that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         wanted = Fault.parse(fault)
     except ValueError as error:

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from agi_bridge import dialplan, metadata
 from agi_bridge.agi.protocol import Limits, get_full_variable
+from agi_bridge.call import NOT_SENT_WORDS, WITHHELD_WORDS
 from agi_bridge.errors import ConfigError, Problem, UnsafeText
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country
@@ -38,7 +39,10 @@ _HTTP_URL = re.compile(
 )
 
 # What phones show for a caller without a number; in a Call each of them is None.
-_WORDS_FOR_WITHHELD = frozenset({WITHHELD, "anonymous", "private", "restricted", "unavailable", "unknown"})
+_WORDS_FOR_WITHHELD = WITHHELD_WORDS | NOT_SENT_WORDS
+
+# Digits and pattern signs only, with at least one sign that no number has.
+_FORGOTTEN_UNDERSCORE = re.compile(r"(?=.*[XZN.!\[\]])[+*#0-9XZN.!\[\]-]+")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -149,10 +153,16 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _number(text: str) -> str:
+    if _FORGOTTEN_UNDERSCORE.fullmatch(text):
+        raise ValueError(f'looks like a pattern, and patterns begin with "_"; write "_{text}"')
+    return _pattern(text)
+
+
 def _caller(text: str) -> str:
     if text != WITHHELD and text.lower() in _WORDS_FOR_WITHHELD:
         raise ValueError(f'is no number; for callers who withhold theirs, write "{WITHHELD}"')
-    return _pattern(text)
+    return _number(text)
 
 
 def _scheme(text: str) -> str:
@@ -163,6 +173,7 @@ def _scheme(text: str) -> str:
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Patterns = Annotated[list[Annotated[str, AfterValidator(_pattern)]], BeforeValidator(_one_or_many)]
+Dids = Annotated[list[Annotated[str, AfterValidator(_number)]], BeforeValidator(_one_or_many)]
 Callers = Annotated[list[Annotated[str, AfterValidator(_caller)]], BeforeValidator(_one_or_many)]
 Metadata = dict[Annotated[str, AfterValidator(_metadata_name)], Annotated[str, AfterValidator(_metadata_value)]]
 Place = Annotated[str, AfterValidator(dialplan.check_place)]
@@ -183,9 +194,9 @@ class AgiSettings(_Table):
     ] = ["127.0.0.1:4573"]
     allow: Annotated[list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_one_or_many)] = PRIVATE_NETWORKS
     backlog: Annotated[int, Field(ge=1, le=65535)] = 1024
-    session_limit: Annotated[int, Field(ge=1)] = 20_000
+    session_limit: Annotated[int, Field(ge=1)] = 10_000
     environment_timeout_seconds: Seconds = 5.0
-    setup_timeout_seconds: Seconds = 10.0
+    setup_timeout_seconds: Seconds = 5.5
     drain_timeout_seconds: Seconds = 10.0
     line_limit_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = Limits.line_bytes
     environment_limit_bytes: Annotated[int, Field(ge=2048, le=1_048_576)] = Limits.environment_bytes
@@ -273,7 +284,7 @@ class _RouteKeys(_Table):
     endpoint: Endpoint | None = None
     ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] | None = None
     max_duration_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
-    dial_options: str | None = None
+    dial_options: Annotated[str, Field(max_length=200)] | None = None
     allow_feature_keys: bool | None = None
     fallback: Place | None = None
 
@@ -286,7 +297,7 @@ class RouteSettings(_RouteKeys):
     """`[[route]]`: conditions, then what happens to a call that meets them all."""
 
     name: str = ""
-    did: Patterns = []
+    did: Dids = []
     caller: Callers = []
     context: Patterns = []
     channel: Patterns = []
@@ -332,7 +343,10 @@ def load(text: str, environ: Mapping[str, str], read_file: ReadFile, *, need_key
     except (ValueError, RecursionError) as error:
         hint = 'texts and phone numbers stand in quotes, such as did = "+15551230001"'
         raise ConfigError([Problem("file", f"is not TOML: {error}", hint)]) from None
-    file, problems = _readable(raw)
+    try:
+        file, problems = _readable(raw)
+    except RecursionError:
+        raise ConfigError([Problem("file", "has tables inside tables, hundreds deep")]) from None
     return _Reader(file, problems, environ, read_file).config(need_keys)
 
 
@@ -366,6 +380,7 @@ class _Reader:
         if not file.route and not any(problem.path.startswith("route") for problem in self.problems):
             self._problem("route", "there is no [[route]], so every call would take its fallback")
         self._no_name_twice(file.route)
+        self._warn_of_shadows(file.route)
         self._deadlines_fit()
         self._warn_about_listening()
         self._warn_about_plain_http()
@@ -460,7 +475,7 @@ class _Reader:
         if config is not None:
             try:
                 json.dumps(config, allow_nan=False)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, RecursionError) as error:
                 self._problem(
                     f"{where}: agent_config", f"cannot be sent as JSON: {error}", "write dates as text, no inf or nan"
                 )
@@ -530,6 +545,24 @@ class _Reader:
             if settings.name and settings.name in seen:
                 self._problem(f'route "{settings.name}"', "the name is given to two routes", "rename one of them")
             seen.add(settings.name)
+
+    def _warn_of_shadows(self, routes: Sequence[RouteSettings]) -> None:
+        """Warn of rules, or numbers of rules, that an earlier rule takes for itself."""
+        takes_all: str | None = None
+        taken: dict[str, str] = {}
+        for settings in routes:
+            where = f'route "{settings.name}"'
+            if takes_all is not None:
+                self.warnings.append(
+                    Problem(where, f'never matches, because "{takes_all}" before it takes every call', "put it before")
+                )
+            for did in settings.did:
+                if did in taken:
+                    self.warnings.append(Problem(f"{where}: did", f'"{did}" is taken by "{taken[did]}" before it'))
+            if not (settings.caller or settings.context or settings.channel or settings.arguments):
+                if not settings.did:
+                    takes_all = takes_all or settings.name
+                taken.update({did: settings.name for did in settings.did if did not in taken})
 
     def _deadlines_fit(self) -> None:
         millis, agi = self.file.millis, self.file.agi
@@ -608,7 +641,11 @@ def _problem(found: Any, raw: Mapping[str, Any]) -> Problem:
     if kind == "extra_forbidden":
         return Problem(path, "there is no such key", _closest(str(place[-1]), _keys_beside(place)))
     if kind == "string_type" and isinstance(value, int | float) and not isinstance(value, bool):
-        return Problem(path, f"the number {value} has no quotes", f'write "{value}" with its "+" and leading zeros')
+        phone = "did" in place or "caller" in place
+        hint = f'write "{value}"' + (' with its "+" and leading zeros' if phone else "")
+        return Problem(path, f"the number {value} has no quotes", hint)
+    if kind == "list_type" and place == ("route",):
+        return Problem(path, "is one table, but routes are a list", "write [[route]], with two brackets on each side")
     if kind == "value_error":
         error = found["ctx"]["error"]
         hint = 'write a number, or a pattern such as "_1NXXNXXXXXX" or "_X."' if isinstance(error, PatternError) else ""

@@ -7,6 +7,7 @@ list of what is safe, or the call takes its fallback. It does not know AGI or Mi
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ _PLACE = re.compile(
 )
 _ENDPOINT = re.compile(r"[A-Za-z0-9_.-]{1,79}", re.ASCII)
 _DIAL_OPTIONS = re.compile(r"(?:[A-Za-z](?:\([A-Za-z0-9_:^*#.-]*\))?)*", re.ASCII)
-_CALL_ID = re.compile(r"[A-Za-z0-9._+@:-]{1,128}", re.ASCII)
+_CALL_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}", re.ASCII)
 
 # Keys that let one party transfer, park or hand the call on: whoever presses them dials through the PBX.
 FEATURE_OPTIONS = frozenset("tTkKxX")
@@ -71,7 +72,7 @@ class SipUri:
         if not any(_host_matches(host, allowed) for allowed in allowed_hosts):
             raise BadSipUri(
                 f"the SIP URI's host {host} is not in allowed_hosts; if it is Millis's, admit it with "
-                f'allowed_hosts = ["{host}"] under [millis]'
+                f"allowed_hosts = {json.dumps([*allowed_hosts, host])} under [millis]"
             )
         return cls(text, host)
 

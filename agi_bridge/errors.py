@@ -2,9 +2,10 @@
 
     BridgeError
     ├── ConfigError              the operator: the configuration, every problem at once
+    ├── CannotListen             the operator: an address that is taken, or not ours
     ├── AgiError
     │   ├── AgiProtocolError     whoever connected: not AGI, or forged
-    │   ├── AgiRefused           Asterisk answered a command with 510, 511 or 520
+    │   ├── AgiRefused           Asterisk did not carry out a command
     │   ├── AgiTimeout           Asterisk left a command unanswered
     │   ├── CallerHungUp         the caller left; nobody's fault
     │   └── SessionLost          the connection closed before the conversation was over
@@ -53,6 +54,10 @@ class ConfigError(BridgeError):
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+
+
+class CannotListen(BridgeError):
+    """An address to listen on is not to be had."""
 
 
 class AgiError(BridgeError):

@@ -10,7 +10,8 @@ import json
 import logging
 import re
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from agi_bridge.config import LogSettings
 
-NUMBER_FIELDS = ("did", "did_received", "caller_number")
+NUMBER_FIELDS = ("did", "did_received", "nearest_did", "caller_number")
 
 # What may hold a number among other words: "Local/15551230001@office-00000003;1", or what Millis says of a number. The
 # serial number at the end of a channel's name is none.
@@ -64,10 +65,27 @@ def configure(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Unbreakable(stream))),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
+
+
+class _Unbreakable:
+    """A stream whose failures stay its own: a full disk or a broken pipe must not end a call, nor the bridge."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write *text*, or lose it."""
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush, or not."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class _Forward(logging.Handler):

@@ -86,7 +86,7 @@ def printable(text: str, limit_characters: int) -> str:
 def build(
     call: Call, agent: Agent, values: Mapping[str, str], called_at: datetime, limit_characters: int
 ) -> dict[str, str]:
-    """Return the metadata of *call*: the standard names, then the rule's own, which win.
+    """Return the metadata of *call*: the standard names, then the rule's own, whose names are others.
 
     *values* are the answers to the expressions of *agent*.
     """

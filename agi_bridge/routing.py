@@ -130,7 +130,7 @@ class RuleBook:
             for literal, pattern in literals.items():
                 by_digits.setdefault(literal.removeprefix("+"), NearestRule(rule.name, pattern.text))
         self._by_literal = dict(by_literal)
-        # A called number is called again; bound to this object, so that it goes when a reload replaces it.
+        # A called number is called again; bound to this object, so that it goes with the configuration.
         self.for_did = lru_cache(maxsize=_REMEMBERED_DIDS)(self._for_did)
         self._literal_lengths = sorted({len(literal) for literal in by_literal})
         self._by_digits = by_digits

@@ -94,6 +94,8 @@ class FakeSession:
 
     async def get_full_variable(self, expression: str) -> str | None:
         """Answer each part of the question as Asterisk's URIENCODE would."""
+        if "the question" in self.errors:
+            raise self.errors["the question"]
         self.asked.append(expression)
         parts = [part.removeprefix("${URIENCODE(").removesuffix(")}") for part in expression.split("|")]
         return "|".join(quote(self.values.get(part, ""), safe="") for part in parts)
@@ -388,6 +390,60 @@ async def test_a_defect_while_telling_the_dialplan_still_fails_the_session():
     await play(session)
 
     assert session.failed
+
+
+@pytest.mark.parametrize(
+    ("error", "result", "reason"),
+    [
+        (SessionLost("gone"), "pbx", "session-lost"),
+        (AgiRefused("MSet ended with -2"), "pbx", "agi-protocol"),
+        (RuntimeError("a fault of our own"), "bridge", "internal-error"),
+    ],
+    ids=["lost", "refused", "a defect"],
+)
+async def test_a_call_that_could_not_be_told_is_not_called_routed(error: Exception, result: str, reason: str):
+    """When the last variables do not arrive, the dialplan takes its fallback, and the line does not claim otherwise."""
+    session = FakeSession()
+    session.errors = {"MILLIS_STATUS": error}
+    line = await play(session)
+
+    assert (line["result"], line["reason"]) == (result, reason)
+
+
+async def test_a_bridge_that_stops_while_telling_the_dialplan_still_writes_the_calls_line():
+    """Cancelled at the very last step, the call has an outcome too."""
+    session = FakeSession()
+    session.errors = {"MILLIS_STATUS": asyncio.CancelledError()}
+    with capture_logs() as lines, pytest.raises(asyncio.CancelledError):
+        await a_bridge().handle(session)
+
+    assert [line["reason"] for line in lines] == ["bridge-stopped"]
+
+
+async def test_a_question_that_fails_still_names_the_rules_own_fallback():
+    """When Asterisk cannot be asked for the metadata, the caller goes where the rule says all the same."""
+    session = FakeSession()
+    session.errors = {"the question": AgiRefused("520")}
+    line = await play(session)
+
+    assert (session.set["MILLIS_FALLBACK"], session.set["MILLIS_STATUS"]) == ("reception,s,1", "fallback")
+    assert line["reason"] == "agi-protocol"
+
+
+async def test_a_caller_who_leaves_during_dial_is_told_from_one_who_never_got_there():
+    """With AGIEXITONHANGUP the bridge cannot ask any more; the line says so, and leaves the rest to `ended`."""
+    session = FakeSession("dial")
+    session.errors = {"Dial": CallerHungUp("gone")}
+    line = await play(session)
+
+    assert (line["result"], line["reason"]) == ("caller", "left-during-dial")
+
+
+async def test_the_line_of_a_bad_uri_names_the_call_to_ask_millis_about():
+    """Millis's id of the call is in the line even when its SIP URI is refused."""
+    line = await play(FakeSession(), FakeMillis(Registration("call-1", "sip:a@evil.example")))
+
+    assert line["millis_call_id"] == "call-1"
 
 
 async def test_dial_clears_the_watchdog_and_dials_with_the_same_safety():

@@ -402,7 +402,7 @@ URL = "must be an http:// or https:// address without user name, query or fragme
         ),
         pytest.param(
             route("metadata = { tier = 1.5 }"),
-            'route "sales": metadata.tier: the number 1.5 has no quotes (write "1.5" with its "+" and leading zeros)',
+            'route "sales": metadata.tier: the number 1.5 has no quotes (write "1.5")',
             id="metadata without quotes",
         ),
         pytest.param(
@@ -495,7 +495,7 @@ URL = "must be an http:// or https:// address without user name, query or fragme
         ),
         pytest.param(
             GOOD.replace('"sales"', "7"),
-            'route 1: name: the number 7 has no quotes (write "7" with its "+" and leading zeros)',
+            'route 1: name: the number 7 has no quotes (write "7")',
             id="a name that is a number",
         ),
         pytest.param(
@@ -505,7 +505,21 @@ URL = "must be an http:// or https:// address without user name, query or fragme
             id="a name with a blank",
         ),
         pytest.param("", "route: there is no [[route]], so every call would take its fallback", id="an empty file"),
-        pytest.param("route = 5", "route: input should be a valid list", id="no routes but a number"),
+        pytest.param(
+            "route = 5",
+            "route: is one table, but routes are a list (write [[route]], with two brackets on each side)",
+            id="no routes but a number",
+        ),
+        pytest.param(
+            '[route]\nname = "sales"',
+            "route: is one table, but routes are a list (write [[route]], with two brackets on each side)",
+            id="single brackets",
+        ),
+        pytest.param(
+            GOOD.replace("+15551230001", "1555123XXXX"),
+            'route "sales": did: looks like a pattern, and patterns begin with "_"; write "_1555123XXXX"',
+            id="a pattern without its underscore",
+        ),
         pytest.param("route = [5]", "route 1: must be a table", id="a route that is a number"),
         pytest.param(f"agi = 5\n{GOOD}", "agi: must be a table", id="a table that is a number"),
         pytest.param(
@@ -851,7 +865,7 @@ def test_all_problems_are_told_at_once():
 def test_what_is_written_wrongly_is_not_called_missing():
     """A key with a wrong value is told once, not a second time as missing."""
     assert problems('[[route]]\nname = "sales"\nagent_id = 5\nfallback = "nowhere"') == [
-        'route "sales": agent_id: the number 5 has no quotes (write "5" with its "+" and leading zeros)',
+        'route "sales": agent_id: the number 5 has no quotes (write "5")',
         f'route "sales": fallback: {PLACE}',
     ]
 
@@ -956,3 +970,28 @@ def test_warning_stops_nothing(text, files, warning):
 def test_what_is_harmless_gives_no_warning(text):
     """Private addresses, and an API on this machine or over TLS, need no word."""
     assert warnings(text) == []
+
+
+def test_rules_that_can_never_match_are_warned_of():
+    """A rule behind one that takes every call, and a number that an earlier rule has, are named."""
+    text = """
+[defaults]
+fallback = "reception,s,1"
+agent_id = "-N1"
+[[route]]
+name = "first"
+did = ["+15551230001"]
+[[route]]
+name = "second"
+did = ["+15551230001", "+15551230002"]
+[[route]]
+name = "all"
+[[route]]
+name = "late"
+did = "+15551230003"
+"""
+    warnings = [str(warning) for warning in load(text).warnings]
+    assert warnings == [
+        'route "second": did: "+15551230001" is taken by "first" before it',
+        'route "late": never matches, because "all" before it takes every call (put it before)',
+    ]

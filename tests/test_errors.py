@@ -14,6 +14,7 @@ from agi_bridge.errors import (
     BadSipUri,
     BridgeError,
     CallerHungUp,
+    CannotListen,
     ConfigError,
     MillisBusy,
     MillisError,
@@ -28,6 +29,7 @@ from agi_bridge.errors import (
 
 OUTCOMES = {
     BridgeError: (Result.BRIDGE, Reason.INTERNAL_ERROR),
+    CannotListen: (Result.BRIDGE, Reason.INTERNAL_ERROR),
     ConfigError: (Result.BRIDGE, Reason.INTERNAL_ERROR),
     AgiError: (Result.PBX, Reason.AGI_PROTOCOL),
     AgiProtocolError: (Result.PBX, Reason.AGI_PROTOCOL),

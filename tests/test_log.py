@@ -1,5 +1,6 @@
 """Log lines: their two forms, what they hide, and that nothing in them can pass for another line."""
 
+import contextlib
 import io
 import json
 import logging
@@ -119,9 +120,19 @@ def test_numbers_are_masked_unless_configured(form):
         log.configure(settings, stream)
         structlog.get_logger().info("call", **numbers, caller_name=None)
 
-    assert {"did", "did_received", "caller_number"} == set(log.NUMBER_FIELDS)
+    assert {"did", "did_received", "nearest_did", "caller_number"} == set(log.NUMBER_FIELDS)
     assert not [number for number in numbers.values() if number in masked.getvalue()]
     assert [number for number in numbers.values() if number in full.getvalue()] == list(numbers.values())
+
+
+def test_a_full_disk_ends_nothing():
+    """A log that cannot be written loses lines, and nothing else: no exception reaches a call."""
+    full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115 - closing it fails too
+    log.configure(LogSettings(format="json"), full)
+    structlog.get_logger().info("call")
+    logging.getLogger("aiohttp").error("trouble")
+    with contextlib.suppress(OSError):
+        full.close()
 
 
 @pytest.mark.parametrize(

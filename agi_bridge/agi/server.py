@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,7 +19,7 @@ import structlog
 
 from agi_bridge.agi.protocol import AgiConnection, Request
 from agi_bridge.agi.session import FAILURE_LINE, AgiSession
-from agi_bridge.errors import AgiProtocolError, SessionLost
+from agi_bridge.errors import AgiProtocolError, CannotListen, SessionLost
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -89,9 +90,19 @@ class AgiServer:
         return self
 
     async def _listen(self, loop: asyncio.AbstractEventLoop, address: Address) -> asyncio.Server:
-        server = await loop.create_server(
-            lambda: _Connection(self), address.host, address.port, backlog=self._settings.backlog, reuse_address=True
-        )
+        try:
+            server = await loop.create_server(
+                lambda: _Connection(self),
+                address.host,
+                address.port,
+                backlog=self._settings.backlog,
+                reuse_address=True,
+            )
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            raise CannotListen(
+                f"cannot listen on {address}: {why}; is another bridge running? See listen under [agi]"
+            ) from error
         for sock in server.sockets:
             _keep_alive(sock)
             log.info("listening for FastAGI", address=sock.getsockname()[:2])
@@ -103,12 +114,12 @@ class AgiServer:
         self.draining = True
         self._close_listeners()
         try:
-            await self._set_up()
+            await self._until_set_up()
         finally:
             await self._stop()
             log.info("no longer listening", **self.counts.as_fields())
 
-    async def _set_up(self) -> None:
+    async def _until_set_up(self) -> None:
         """Wait until no call is being set up any more, or for as long as a drain may take."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._settings.drain_timeout_seconds
@@ -166,7 +177,7 @@ class AgiServer:
 class _Connection(asyncio.Protocol):
     """One accepted socket: the bounds before a request has come, then the wire under a session."""
 
-    __slots__ = ("_agi", "_given_up", "_lost", "_peer", "_server", "_session", "_timer", "_transport", "task")
+    __slots__ = ("_agi", "_began", "_given_up", "_lost", "_peer", "_server", "_session", "_timer", "_transport", "task")
 
     def __init__(self, server: AgiServer) -> None:
         self._server = server
@@ -175,6 +186,7 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._peer = ""
         self._given_up = False
+        self._began = False
         self._lost = False
         self.task: asyncio.Task[None] | None = None
 
@@ -204,6 +216,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._transport.is_closing():
             return
+        self._began = True
         try:
             for event in self._agi.receive_data(data):
                 if self._session is not None:
@@ -241,9 +254,9 @@ class _Connection(asyncio.Protocol):
         """Count, log and close; the line makes Asterisk go on in the dialplan with AGISTATUS=FAILURE."""
         self._given_up = True
         setattr(self._server.counts, counter, getattr(self._server.counts, counter) + 1)
-        log.warning(message, peer=self._peer, counter=counter, **fields)
         self._transport.write(FAILURE_LINE)
         self._transport.close()
+        log.warning(message, peer=self._peer, counter=counter, **fields)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -255,6 +268,9 @@ class _Connection(asyncio.Protocol):
         self._lost = True
         if self._session is not None:
             self._session.lose(SessionLost("Asterisk closed the connection"))
+        elif self._began and not self._given_up:
+            self._server.counts.broken += 1
+            log.warning("connection is not honest AGI", peer=self._peer, why="it ended too early", security=True)
         elif not self._given_up:
             self._server.counts.no_request += 1
         self._forget_if_over()

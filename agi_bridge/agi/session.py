@@ -40,6 +40,7 @@ class AgiSession:
     """
 
     __slots__ = (
+        "_begun",
         "_connection",
         "_ended_by",
         "_pending",
@@ -68,20 +69,19 @@ class AgiSession:
         self._connection = connection
         self._transport = transport
         self._pending: asyncio.Future[Reply | UsageError] | None = None
+        self._begun: asyncio.Future[Reply | UsageError] | None = None
         self._waiting: CallerWaiting | None = None
         self._ended_by: AgiError | None = None
         self._setup_timeout_seconds = setup_timeout_seconds
         self._timer = self._start_timer()
 
     def begin_set_variables(self, variables: Mapping[str, str]) -> None:
-        """Send the setting of channel variables, in their order; its reply is awaited before the next command is sent."""
-        self._send(assign(variables))
+        """Send the setting of channel variables; the next command first awaits it, and raises AgiRefused if it failed."""
+        self._begun = self._send(assign(variables))
 
     async def set_variables(self, variables: Mapping[str, str]) -> None:
-        """Set channel variables, in their order. A function that fails is not reported by Asterisk."""
-        reply = await self._ask(assign(variables))
-        if reply.result != "0":
-            raise AgiRefused(f"MSet ended with {reply.result}")
+        """Set channel variables, in their order; raise AgiRefused where Asterisk says that it did not."""
+        _check_assigned(await self._ask(assign(variables)))
 
     async def get_full_variable(self, expression: str) -> str | None:
         """Return what *expression* evaluates to on the channel, or None for nothing."""
@@ -145,14 +145,10 @@ class AgiSession:
         self.lose(AgiTimeout(f"the conversation took longer than {self._setup_timeout_seconds} s"))
 
     async def _ask(self, command: Command) -> Reply:
-        if self._pending is not None and not self._pending.done():
-            await self._pending
-        answer = await self._send(command)
-        if isinstance(answer, UsageError):
-            raise AgiRefused(f"Asterisk refused the syntax of {command.words}")
-        if answer.code != 200:
-            raise AgiRefused(f"Asterisk answered {command.words} with {answer.code} {answer.text}")
-        return answer
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            _check_assigned(_checked(await begun, "EXEC"))
+        return _checked(await self._send(command), command.words)
 
     def _send(self, command: Command) -> asyncio.Future[Reply | UsageError]:
         if self._ended_by is not None:
@@ -161,6 +157,20 @@ class AgiSession:
         self._pending = asyncio.get_running_loop().create_future()
         self._transport.write(line)
         return self._pending
+
+
+def _checked(answer: Reply | UsageError, words: str) -> Reply:
+    if isinstance(answer, UsageError):
+        raise AgiRefused(f"Asterisk refused the syntax of {words}")
+    if answer.code != 200:
+        raise AgiRefused(f"Asterisk answered {words} with {answer.code} {answer.text}")
+    return answer
+
+
+def _check_assigned(reply: Reply) -> None:
+    # MSet returns 0; anything else means that it did not run (res_agi.c:3354).
+    if reply.result != "0":
+        raise AgiRefused(f"MSet ended with {reply.result}")
 
 
 class CallerWaiting:

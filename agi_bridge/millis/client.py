@@ -110,24 +110,24 @@ class MillisClient:
         return parse_registration(answer)
 
     async def _post(self, region: str, path: str, account: str, body: bytes) -> tuple[int, bytes]:
-        """Post; once more where Millis had closed a kept connection that we still took for open.
-
-        Nothing else is repeated: the call may be registered already, and the caller waits in silence.
-        """
-        try:
-            response = await self._send(region, path, account, body)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if not _kept.get():
-                raise
-            response = await self._send(region, path, account, body)
-        async with response:
+        async with await self._send(region, path, account, body) as response:
             return response.status, await self._bounded(response)
 
     async def _send(self, region: str, path: str, account: str, body: bytes) -> aiohttp.ClientResponse:
-        _kept.set(False)
+        """Post; again where Millis had closed a kept connection that we still took for open.
+
+        Nothing else is repeated: the call may be registered already, and the caller waits in silence. Each repetition uses
+        up a kept connection, of which all may be closed after an idle night, and all of them share one deadline.
+        """
         url = self._settings.url(region) + path
-        # Redirects are not followed: the key must not travel to where an answer points.
-        return await self._http.post(url, data=body, headers=self._headers[account], allow_redirects=False)
+        while True:
+            _kept.set(False)
+            try:
+                # Redirects are not followed: the key must not travel to where an answer points.
+                return await self._http.post(url, data=body, headers=self._headers[account], allow_redirects=False)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not _kept.get():
+                    raise
 
     async def _bounded(self, response: aiohttp.ClientResponse) -> bytes:
         limit = self._settings.response_limit_bytes

@@ -11,6 +11,7 @@ RULES = 1_000
 _HEAD = """\
 [agi]
 listen = "127.0.0.1:{port}"
+session_limit = 15000
 
 [millis]
 base_url = "{api}"

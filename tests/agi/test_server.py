@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from agi_bridge.agi.server import AgiServer
 from agi_bridge.config import AgiSettings
-from agi_bridge.errors import AgiTimeout, CallerHungUp, SessionLost
+from agi_bridge.errors import AgiTimeout, CallerHungUp, CannotListen, SessionLost
 from agi_bridge.simulator.asterisk import AsteriskSide, DialEnding, play_call
 from tests.agi.pbx import DONE, HELLO, PATIENCE_SECONDS, SET_STATUS, TINY_SECONDS, Pbx, serving, set_status
 
@@ -94,6 +94,18 @@ async def test_connect_and_leave_has_no_effect(way):
     assert {line["event"] for line in logs} == {"listening for FastAGI", "no longer listening"}
 
 
+async def test_half_an_environment_is_told():
+    """A connection that ends inside its environment is no port scan: it has a counter and a line of its own."""
+    with capture_logs() as logs:
+        async with serving(set_status) as server:
+            async with await Pbx.connect(server) as pbx:
+                pbx.send(HELLO[:40])
+            await counted(server, "broken", 1)
+    [line] = lines_of(logs, "connection is not honest AGI")
+    assert (line["why"], line["security"]) == ("it ended too early", True)
+    assert server.counts.no_request == 0
+
+
 @pytest.mark.parametrize("said", [b"", b"agi_network: yes\n", HELLO[:-1], HELLO + b"HANGUP\n"])
 async def test_connection_reset_before_it_was_accepted(said):
     """A connection that is gone when the server first looks at it, with or without data, does no harm."""
@@ -110,7 +122,9 @@ async def test_connection_reset_before_it_was_accepted(said):
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             await counted(server, "accepted", 1)
             assert await goes_on(server)
-    assert {line["event"] for line in logs} == {"listening for FastAGI", "no longer listening"}
+    # Half an environment is told, where the loop hands over what came before the reset.
+    told = {line["event"] for line in logs} - {"connection is not honest AGI"}
+    assert told == {"listening for FastAGI", "no longer listening"}
 
 
 async def test_ten_thousand_connect_and_close_with_calls_going_on():
@@ -421,7 +435,7 @@ async def test_address_in_use_is_an_error_and_leaves_nothing_open():
         port = taken.getsockname()[1]
         settings = AgiSettings(listen=["[::1]:0", f"127.0.0.1:{port}"])
         server = AgiServer(settings, set_status)
-        with capture_logs() as logs, pytest.raises(OSError, match="address already in use"):
+        with capture_logs() as logs, pytest.raises(CannotListen, match=f"127.0.0.1:{port}: Address already in use"):
             await server.__aenter__()
         [line] = lines_of(logs, "listening for FastAGI")
         with pytest.raises(ConnectionRefusedError):

@@ -107,6 +107,22 @@ async def test_value_that_does_not_exist_is_none():
         assert await told is None
 
 
+@pytest.mark.parametrize("reply", [b"510 Invalid or unknown command\n", b"200 result=-2\n"], ids=["510", "no MSet"])
+async def test_variables_that_were_begun_and_refused_fail_the_next_command(reply):
+    """What is told while Millis answers must have arrived, or no status may follow it."""
+
+    async def story(session):
+        session.begin_set_variables({"MILLIS_DIAL_OPTIONS": "i"})
+        with pytest.raises(AgiRefused):
+            await set_status(session)
+        return True
+
+    async with telling(story) as (pbx, told):
+        assert "MILLIS_DIAL_OPTIONS" in await pbx.line()
+        pbx.send(reply)
+        assert await told
+
+
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
