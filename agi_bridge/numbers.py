@@ -78,8 +78,7 @@ class Pattern:
 
     text: str
     literal: str = field(compare=False)
-    is_exact: bool = field(compare=False)
-    _regex: re.Pattern[str] = field(compare=False, repr=False)
+    _regex: re.Pattern[str] | None = field(compare=False, repr=False)
 
     @classmethod
     def compile(cls, text: str) -> Pattern:
@@ -88,13 +87,19 @@ class Pattern:
         if not literal:
             raise PatternError("a pattern cannot be empty")
         if not literal.startswith("_"):
-            return cls(text, literal, True, re.compile(re.escape(literal), re.ASCII))
+            return cls(text, literal, None)
         regex, literal = _translate(text)
-        return cls(text, literal, False, re.compile(regex, re.ASCII | re.DOTALL))
+        return cls(text, literal, re.compile(regex, re.ASCII | re.DOTALL))
+
+    @property
+    def is_exact(self) -> bool:
+        """Return whether this is a plain number; ten thousand of them would be a lot of regular expressions."""
+        return self._regex is None
 
     def matches(self, text: str) -> bool:
         """Return whether the whole of *text* fits; hyphens and blanks in it do not count."""
-        return self._regex.fullmatch(without_fluff(text)) is not None
+        plain = without_fluff(text)
+        return plain == self.literal if self._regex is None else self._regex.fullmatch(plain) is not None
 
 
 def _translate(pattern: str) -> tuple[str, str]:

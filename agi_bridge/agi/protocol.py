@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -266,14 +267,15 @@ class AgiConnection:
                 rank = _rank_of_other(name, rank)
             elif place > rank:
                 rank = place
-                name = ENVIRONMENT_ORDER[place]  # one text for all sessions, of which ten thousand may be open
+                name = ENVIRONMENT_ORDER[place]
             else:
                 raise AgiProtocolError(f"agi_{name} is given twice or stands where it cannot")
             if name in fields:
                 raise AgiProtocolError("an agi_ field is given twice")
             if len(fields) == self._limits.environment_lines:
                 raise AgiProtocolError(f"an environment of more than {self._limits.environment_lines} lines")
-            fields[name] = value.removeprefix(" ")
+            # One text for all sessions, of which ten thousand may be open: most values are the same in each.
+            fields[name] = sys.intern(value.removeprefix(" "))
         missing = [name for name in _REQUIRED if name not in fields]
         if missing:
             raise AgiProtocolError(f"the environment lacks agi_{missing[0]}")
