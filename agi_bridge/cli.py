@@ -121,7 +121,7 @@ def _top(
 def serve(config_file: ConfigOption = None) -> int:
     """Take calls until stopped. SIGTERM finishes the calls being set up first; a second one does not wait."""
     loaded = _load(config_file)
-    log.configure(loaded.log)
+    log.configure(loaded.log, for_good=True)
     _run(app.serve(loaded))
     return DONE
 

@@ -44,8 +44,11 @@ def mask(number: str) -> str:
     return number[:_SHOWN_AT_START] + "*" * hidden + number[-_SHOWN_AT_END:]
 
 
-def configure(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
-    """Make structlog write to *stream* as the settings say; lines of libraries go the same way, from warnings up."""
+def configure(settings: LogSettings, stream: TextIO = sys.stderr, *, for_good: bool = False) -> None:
+    """Make structlog write to *stream* as the settings say; lines of libraries go the same way, from warnings up.
+
+    *for_good* lets every logger keep what it finds here, which is faster; nothing can be configured anew afterwards.
+    """
     as_json = settings.format == "json" or (settings.format == "auto" and not stream.isatty())
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     processors: list[structlog.typing.Processor] = [
@@ -66,7 +69,7 @@ def configure(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Unbreakable(stream))),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=for_good,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
 

@@ -19,6 +19,9 @@ _CLASSES = {"X": "[0-9]", "Z": "[1-9]", "N": "[2-9]"}
 # How people and carriers write numbers. Without this, the 5550100 of a SIP user "alice5550100" would be read as one.
 _WRITTEN_NUMBER = re.compile(r"\+?[0-9 ()./-]+", re.ASCII)
 
+# Complete as it is: in this plan nothing could be left out or put in too much. Reading it would take longer than routing it.
+_NORTH_AMERICAN = re.compile(r"\+1[2-9][0-9]{2}[2-9][0-9]{6}", re.ASCII)
+
 # Fifteen digits and what people put between them; a longer text is no number and must not be remembered either.
 _LONGEST_NUMBER = 40
 
@@ -36,6 +39,8 @@ class Numbers:
 
     def normalise(self, text: str) -> str | None:
         """Return *text* as E.164, such as "+15551230001", or None where it is no complete number."""
+        if _NORTH_AMERICAN.fullmatch(text):
+            return text
         return self._read(text) if len(text) <= _LONGEST_NUMBER and _WRITTEN_NUMBER.fullmatch(text) else None
 
     def _parse(self, text: str) -> str | None:
