@@ -4,7 +4,7 @@ import sys
 from uuid import uuid4
 
 import requests
-from asterisk.agi import AGI  # type: ignore[import-untyped]
+from asterisk.agi import AGI  # type: ignore[import-untyped]  # it ships no types
 
 from benchmark.conversation import (
     API_KEY,

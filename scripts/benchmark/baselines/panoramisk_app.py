@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import aiohttp
 import uvloop
-from panoramisk.fast_agi import Application, Request  # type: ignore[import-untyped]
+from panoramisk.fast_agi import Application, Request  # type: ignore[import-untyped]  # it ships no types
 
 from benchmark.baselines import BACKLOG, options
 from benchmark.conversation import (
