@@ -145,7 +145,7 @@ async def test_caller_hangs_up_while_the_agent_rings(stage: Stage):
         dial = await stage.line("dial")
 
     assert (agent_leg.status, agent_leg.hung_up_by) == (487, "them")
-    assert (dial["result"], dial["reason"]) == ("caller", "caller-hung-up")
+    assert (dial["result"], dial["reason"]) == ("caller", "left-during-dial")
     assert stage.events["reception"] == []
 
 
