@@ -325,7 +325,7 @@ def _route_facts(loaded: config.Config, call: Call, chosen: Route) -> dict[str, 
         "body": metadata.registration(call, agent, metadata.build(call, agent, values, datetime.now(UTC), limit)),
         "MILLIS_DIAL": dial_string(dialling.endpoint, placeholder),
         "MILLIS_DIAL_TIMEOUT": dialling.ring_timeout_seconds,
-        "MILLIS_DIAL_OPTIONS": dial_options(dialling),
+        "MILLIS_DIAL_OPTIONS": dial_options(dialling, chosen.answering.welcome.music),
         "MILLIS_FALLBACK": chosen.fallback,
     }
 

@@ -24,7 +24,7 @@ from agi_bridge.dialplan import SipUri
 from agi_bridge.errors import BadSipUri, ConfigError, Problem, UnsafeText
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country
-from agi_bridge.routing import WITHHELD, Agent, Dialling, Rule, RuleBook
+from agi_bridge.routing import WITHHELD, Agent, Dialling, Rule, RuleBook, Welcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -195,6 +195,8 @@ Dids = Annotated[list[Annotated[str, AfterValidator(_number)]], BeforeValidator(
 Callers = Annotated[list[Annotated[str, AfterValidator(_caller)]], BeforeValidator(_one_or_many)]
 Metadata = dict[Annotated[str, AfterValidator(_metadata_name)], Annotated[str, AfterValidator(_metadata_value)]]
 Place = Annotated[str, AfterValidator(dialplan.check_place)]
+Sound = Annotated[str, AfterValidator(dialplan.check_sound)]
+Music = Annotated[str, AfterValidator(dialplan.check_music)]
 Endpoint = Annotated[str, AfterValidator(dialplan.check_endpoint)]
 Region = Literal["us-west", "eu-west"]
 assert set(get_args(Region)) == set(REGIONS)  # noqa: S101 - one list, written twice because Literal needs it so
@@ -215,6 +217,7 @@ class AgiSettings(_Table):
     session_limit: Annotated[int, Field(ge=1)] = 10_000
     environment_timeout_seconds: Seconds = 5.0
     setup_timeout_seconds: Seconds = 5.5
+    prompt_timeout_seconds: Seconds = 30.0
     drain_timeout_seconds: Seconds = 10.0
     line_limit_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = Limits.line_bytes
     environment_limit_bytes: Annotated[int, Field(ge=2048, le=1_048_576)] = Limits.environment_bytes
@@ -315,6 +318,10 @@ class _RouteKeys(_Table):
     ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] | None = None
     redial: bool | None = None
     max_duration_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    warning_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
+    answer: bool | None = None
+    prompt: Sound | None = None
+    music: Music | None = None
     dial_options: Annotated[str, Field(max_length=200)] | None = None
     allow_feature_keys: bool | None = None
     fallback: Place | None = None
@@ -469,6 +476,7 @@ class _Reader:
             fallback=chosen.get("fallback", ""),
             agent=agent,
             dialling=self._dialling(where, chosen),
+            welcome=Welcome(**{key: chosen[key] for key in ("answer", "prompt", "music") if key in chosen}),
             did=tuple(map(Pattern.compile, settings.did)),
             caller=tuple(Pattern.compile(text) for text in settings.caller if text != WITHHELD),
             withheld=WITHHELD in settings.caller,
@@ -504,12 +512,16 @@ class _Reader:
             return None
 
     def _dialling(self, where: str, chosen: Mapping[str, Any]) -> Dialling:
-        keys = ("endpoint", "ring_timeout_seconds", "max_duration_seconds", "dial_options", "redial")
+        keys = ("endpoint", "ring_timeout_seconds", "max_duration_seconds", "warning_seconds", "dial_options", "redial")
         dialling = Dialling(**{key: chosen[key] for key in keys if key in chosen})
         try:
             dialplan.check_dial_options(dialling.dial_options, chosen.get("allow_feature_keys", False))
         except ValueError as error:
             self._problem(f"{where}: dial_options", str(error))
+        if dialling.warning_seconds >= dialling.max_duration_seconds:
+            self._problem(
+                f"{where}: warning_seconds", "must be shorter than max_duration_seconds, which it comes before"
+            )
         return dialling
 
     def _agent_config(self, where: str, chosen: Mapping[str, Any]) -> Mapping[str, Any] | None:

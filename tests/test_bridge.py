@@ -512,6 +512,53 @@ async def test_a_bridge_that_stops_during_dial_still_writes_the_calls_line():
     assert session.closed
 
 
+# What the caller hears meanwhile.
+
+
+async def test_a_welcome_comes_before_the_registration():
+    """Prompt and music are heard before Millis is asked, for its SIP URI may not keep; the watchdog waits for the prompt."""
+    session, millis = FakeSession(), FakeMillis()
+    millis.on_register = lambda: session.executed.append(("register", ""))
+    await play(session, millis, CONFIG.replace('"-Nsales"', '"-Nsales"\nprompt = "custom/hello"\nmusic = "jazz"'))
+
+    assert session.executed == [
+        ("Answer", ""),
+        ("Playback", "custom/hello"),
+        ("StartMusicOnHold", "jazz"),
+        ("register", ""),
+    ]
+    assert session.round_trips[0][-2:] == ["MILLIS_MUSIC", "TIMEOUT(absolute)"]
+    assert (session.set["MILLIS_MUSIC"], session.set["TIMEOUT(absolute)"]) == ("jazz", "6")
+    assert session.set["MILLIS_DIAL_OPTIONS"] == "iS(600)m(jazz)g"
+
+
+async def test_an_answer_alone_leaves_the_watchdog_as_it_is():
+    """Without a prompt nothing takes long enough to need more time."""
+    session = FakeSession()
+    await play(session, text=CONFIG.replace('"-Nsales"', '"-Nsales"\nanswer = true'))
+
+    assert session.executed == [("Answer", "")]
+    assert "TIMEOUT(absolute)" not in session.set
+
+
+async def test_nobody_is_welcomed_twice():
+    """A second attempt goes straight to Millis."""
+    session = FakeSession(arg_1="redial=us-west")
+    await play(session, text=CONFIG.replace('"-Nsales"', '"-Nsales"\nprompt = "custom/hello"'))
+
+    assert session.executed == []
+
+
+async def test_a_warning_before_the_end_says_how_it_sounds():
+    """Dial's option L plays what these variables name, to the caller alone."""
+    session = FakeSession()
+    await play(session, text=CONFIG.replace('"-Nsales"', '"-Nsales"\nwarning_seconds = 30'))
+
+    assert session.set["MILLIS_DIAL_OPTIONS"] == "iS(600)L(600000:30000)g"
+    assert session.set["LIMIT_WARNING_FILE"] == "beep"
+    assert (session.set["LIMIT_PLAYAUDIO_CALLER"], session.set["LIMIT_PLAYAUDIO_CALLEE"]) == ("yes", "no")
+
+
 # The rungs of the ladder.
 
 

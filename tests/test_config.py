@@ -129,7 +129,7 @@ def test_rule_with_every_key():
         "second",
         ("eu-west", "us-west"),
     )
-    assert rule.dialling == Dialling("millis-tls", 30, 600, "gT")
+    assert rule.dialling == Dialling("millis-tls", 30, 600, dial_options="gT")
 
 
 def test_defaults_hold_where_a_route_says_nothing():
@@ -700,6 +700,22 @@ URL = "must be an http:// or https:// address without user name, query or fragme
             f"[millis]\nbase_url = {{ us-west = 1 }}\n{GOOD}",
             "millis.base_url: must be an address in quotes, or a table with one for each region",
             id="an address of a region without quotes",
+        ),
+        pytest.param(
+            route("max_duration_seconds = 60\nwarning_seconds = 60"),
+            'route "sales": warning_seconds: must be shorter than max_duration_seconds, which it comes before',
+            id="a warning before the call",
+        ),
+        pytest.param(
+            route('prompt = "welcome,s"'),
+            'route "sales": prompt: must be the name of a sound without its ending, such as custom/welcome; '
+            "several joined by '&'",
+            id="a prompt that is more than a sound",
+        ),
+        pytest.param(
+            route('music = "default)x(s"'),
+            "route \"sales\": music: must be the name of a class of music on hold: letters, digits, '_' and '-'",
+            id="music that is more than a class",
         ),
         pytest.param(
             route('standby_uri = "sip:standby@example.com"'),
