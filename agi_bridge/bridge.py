@@ -55,6 +55,9 @@ LEFT_DURING_DIAL = Outcome(Result.CALLER, Reason.LEFT_DURING_DIAL)
 # How much longer than our own limit the dialplan's watchdog waits, as in site/extensions.conf.
 _AFTER_SETUP_SECONDS = 0.5
 
+# Option S of Dial ends a call in time; where a PBX cannot carry it out, the watchdog does, so much later.
+_AFTER_LONGEST_CALL_SECONDS = 5
+
 # There is nothing to explain to the dialplan.
 _AS_USUAL = frozenset({Reason.ROUTED, Reason.ANSWERED, Reason.PONG})
 
@@ -115,6 +118,7 @@ class Visit:
     redial: str = ""
     to_tell: dict[str, str] = field(default_factory=dict)
     dial_arguments: str = ""
+    longest_dial_seconds: int = 0
     detail: str = ""
 
     def line(self, outcome: Outcome, ended: float) -> dict[str, str | float | None]:
@@ -272,6 +276,9 @@ class Bridge:
             "MILLIS_DIAL": dial,
         }
         visit.dial_arguments = f"{dial},{dialling.ring_timeout_seconds},{dial_options(dialling, rule.welcome.music)}"
+        visit.longest_dial_seconds = (
+            dialling.ring_timeout_seconds + dialling.max_duration_seconds + _AFTER_LONGEST_CALL_SECONDS
+        )
         return outcome
 
     async def _welcome(self, session: Session, visit: Visit, welcome: Welcome) -> None:
@@ -340,9 +347,9 @@ class Bridge:
         return await self._dial(session, visit)
 
     async def _dial(self, session: Session, visit: Visit) -> Outcome:
-        """Dial and return how that went. The watchdog would end the conversation, so it goes first."""
-        await session.set_variables(visit.to_tell | {"TIMEOUT(absolute)": "0"})
-        visit.to_tell = {}
+        """Dial and return how that went. The watchdog would end the conversation, so until then it guards its longest end."""
+        await session.set_variables(visit.to_tell | {"TIMEOUT(absolute)": str(visit.longest_dial_seconds)})
+        visit.to_tell = {"TIMEOUT(absolute)": "0"}
         visit.orphaned = False
         try:
             await session.execute("Dial", visit.dial_arguments)

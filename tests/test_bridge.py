@@ -81,6 +81,7 @@ class FakeSession:
         self.asked: list[str] = []
         self.round_trips: list[list[str]] = []
         self.errors: dict[str, BaseException] = {}
+        self.on_execute: Callable[[], None] = lambda: None
 
     async def set_variables(self, variables: Mapping[str, str]) -> None:
         """Set variables, and wait until Asterisk has."""
@@ -107,6 +108,7 @@ class FakeSession:
         if application in self.errors:
             raise self.errors[application]
         self.executed.append((application, argument))
+        self.on_execute()
         return "-1"
 
     @asynccontextmanager
@@ -459,11 +461,15 @@ async def test_the_line_of_a_bad_uri_names_the_call_to_ask_millis_about():
     assert line["millis_call_id"] == "call-1"
 
 
-async def test_dial_clears_the_watchdog_and_dials_with_the_same_safety():
-    """The dial verb takes the dialplan's time limit away and hands Dial one quoted argument."""
+async def test_dial_moves_the_watchdog_and_dials_with_the_same_safety():
+    """The dial verb lets the dialplan's time limit guard the longest call, takes it away afterwards, and quotes for Dial."""
     session = FakeSession("dial")
     session.values["${DIALSTATUS}"] = "ANSWER"
+    limits = []
+    session.on_execute = lambda: limits.append(session.set["TIMEOUT(absolute)"])
     line = await play(session)
+
+    assert limits == [str(25 + 600 + 5)]
 
     assert session.executed == [("Dial", "PJSIP/millis/sip:call-1@sip.millis.ai,25,iS(600)g")]
     assert session.set["TIMEOUT(absolute)"] == "0"
