@@ -20,6 +20,7 @@ from agi_bridge import __version__
 from agi_bridge.agi.server import AgiServer
 from agi_bridge.bridge import Bridge
 from agi_bridge.millis.client import MillisClient
+from agi_bridge.millis.regions import Regions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,14 +36,22 @@ async def running(config: Config) -> AsyncIterator[AgiServer]:
     for warning in config.warnings:
         log.warning("configuration", path=warning.path, why=warning.message, hint=warning.suggestion)
     async with AsyncExitStack() as stack:
-        millis = await stack.enter_async_context(open_millis(config))
-        bridge = Bridge(config, millis, now=lambda: datetime.now(UTC), clock=time.monotonic)
+        regions = await stack.enter_async_context(open_millis(config))
+        await stack.enter_async_context(regions.probing(next(iter(config.api_keys)), lambda: _regions_in_use(config)))
+        bridge = Bridge(config, regions, now=lambda: datetime.now(UTC), clock=time.monotonic)
         yield await stack.enter_async_context(AgiServer(config.agi, bridge.handle))
 
 
-def open_millis(config: Config) -> MillisClient:
-    """Return the client for Millis, to be entered."""
-    return MillisClient(config.millis, {name: key.get_secret_value() for name, key in config.api_keys.items()})
+@asynccontextmanager
+async def open_millis(config: Config) -> AsyncIterator[Regions]:
+    """Return what calls are registered with, valid while the context is entered."""
+    keys = {name: key.get_secret_value() for name, key in config.api_keys.items()}
+    async with MillisClient(config.millis, keys) as client:
+        yield Regions(client, config.millis, time.monotonic)
+
+
+def _regions_in_use(config: Config) -> set[str]:
+    return {region for rule in config.rules.rules if not rule.reject for region in rule.agent.regions}
 
 
 async def serve(config: Config) -> None:

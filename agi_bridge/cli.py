@@ -260,12 +260,14 @@ async def _register(loaded: config.Config, call: Call, rule: Rule, as_json: bool
     body = metadata.registration(
         call, agent, metadata.build(call, agent, values, datetime.now(UTC), loaded.metadata.value_limit_characters)
     )
-    facts: dict[str, Any] = {"rule": rule.name, "region": agent.region, "account": agent.account}
+    facts: dict[str, Any] = {"rule": rule.name, "account": agent.account}
     async with app.open_millis(loaded) as millis:
         began = time.monotonic()
         try:
-            registration = await millis.register(agent.account, agent.region, body)
+            registration = await millis.register(agent.account, agent.regions, body)
             facts["status"] = "registered"
+            facts["region"] = registration.region
+            facts |= {"earlier": "; ".join(registration.earlier)} if registration.earlier else {}
             facts["millis_call_id"] = safe_call_id(registration.call_id)
             facts["sip_host"] = SipUri.parse(registration.sip_uri, loaded.millis.allowed_hosts).host
         except MillisError as error:
@@ -329,11 +331,11 @@ def _route_facts(loaded: config.Config, call: Call, chosen: Route) -> dict[str, 
     limit = loaded.metadata.value_limit_characters
     placeholder = SipUri("<SIP URI from Millis>", "")
     return facts | {
-        "POST": f"{loaded.millis.url(agent.region)}/register_sip_call",
+        "POST": f"{loaded.millis.url(agent.regions[0])}/register_sip_call",
         "body": metadata.registration(call, agent, metadata.build(call, agent, values, datetime.now(UTC), limit)),
         "MILLIS_DIAL": dial_string(dialling.endpoint, placeholder),
         "MILLIS_DIAL_TIMEOUT": dialling.ring_timeout_seconds,
-        "MILLIS_DIAL_OPTIONS": dial_options(dialling),
+        "MILLIS_DIAL_OPTIONS": dial_options(dialling, chosen.answering.welcome.music),
         "MILLIS_FALLBACK": chosen.fallback,
     }
 

@@ -29,10 +29,11 @@ from pydantic import (
 from agi_bridge import dialplan, metadata
 from agi_bridge.agi.protocol import Limits, get_full_variable
 from agi_bridge.call import NOT_SENT_WORDS, WITHHELD_WORDS
-from agi_bridge.errors import ConfigError, Problem, UnsafeText
+from agi_bridge.dialplan import SipUri
+from agi_bridge.errors import BadSipUri, ConfigError, Problem, UnsafeText
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country
-from agi_bridge.routing import WITHHELD, Agent, Dialling, Rule, RuleBook
+from agi_bridge.routing import WITHHELD, Agent, Dialling, Rule, RuleBook, Welcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -131,6 +132,23 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _url_by_region(value: Any) -> dict[str, str]:
+    """Read one address for all regions, or a table of one for each."""
+    urls = value if isinstance(value, dict) else dict.fromkeys(REGIONS, value)
+    if unknown := sorted(set(urls) - set(REGIONS)):
+        raise ValueError(f'there is no region "{unknown[0]}"; there are: {", ".join(REGIONS)}')
+    if not all(isinstance(url, str) for url in urls.values()):
+        raise ValueError("must be an address in quotes, or a table with one for each region")
+    return {region: _http_url(url) for region, url in urls.items()}
+
+
+def _is_plain_http_elsewhere(url: str) -> bool:
+    """Return whether what is sent to *url* can be read on the way."""
+    scheme, _, rest = url.partition("://")
+    host = rest.partition("/")[0]
+    return scheme == "http" and not re.fullmatch(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", host)
+
+
 def _host_pattern(text: str) -> str:
     if not re.fullmatch(r"(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?", text):
         raise ValueError("must be a host name, an IPv4 address, or *.domain")
@@ -191,6 +209,8 @@ Dids = Annotated[list[Annotated[str, AfterValidator(_number)]], BeforeValidator(
 Callers = Annotated[list[Annotated[str, AfterValidator(_caller)]], BeforeValidator(_one_or_many)]
 Metadata = dict[Annotated[str, AfterValidator(_metadata_name)], Annotated[str, AfterValidator(_metadata_value)]]
 Place = Annotated[str, AfterValidator(dialplan.check_place)]
+Sound = Annotated[str, AfterValidator(dialplan.check_sound)]
+Music = Annotated[str, AfterValidator(dialplan.check_music)]
 Endpoint = Annotated[str, AfterValidator(dialplan.check_endpoint)]
 Region = Literal["us-west", "eu-west"]
 assert set(get_args(Region)) == set(REGIONS)  # noqa: S101 - one list, written twice because Literal needs it so
@@ -214,6 +234,7 @@ class AgiSettings(_Table):
     secret_file: str | None = None
     environment_timeout_seconds: Seconds = 5.0
     setup_timeout_seconds: Seconds = 5.5
+    prompt_timeout_seconds: Seconds = 30.0
     drain_timeout_seconds: Seconds = 10.0
     line_limit_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = Limits.line_bytes
     environment_limit_bytes: Annotated[int, Field(ge=2048, le=1_048_576)] = Limits.environment_bytes
@@ -258,21 +279,31 @@ class MillisSettings(_Table):
     """`[millis]`: how Millis is reached and how long it may take."""
 
     region: Region = "us-west"
-    base_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    base_url: Annotated[dict[str, str], BeforeValidator(_url_by_region)] = {}
     allowed_hosts: Annotated[
         list[Annotated[str, AfterValidator(_host_pattern)]], BeforeValidator(_one_or_many), Field(min_length=1)
     ] = ["*.millis.ai"]
     api_key_file: str | None = None
     authorization_scheme: Annotated[str, AfterValidator(_scheme)] = ""
-    connect_timeout_seconds: Seconds = 2.0
-    timeout_seconds: Seconds = 4.0
+    connect_timeout_seconds: Seconds = 1.0
+    region_timeout_seconds: Seconds | None = None
+    timeout_seconds: Seconds = 3.9
     keepalive_seconds: Seconds = 30.0
     registration_limit: Annotated[int, Field(ge=1)] = 4_000
+    breaker_failures: Annotated[int, Field(ge=1, le=1000)] = 2
+    breaker_seconds: Seconds = 10.0
+    probe_seconds: Annotated[float, Field(ge=0, le=3600)] = 15.0
+    delete_orphans: bool = False
     response_limit_bytes: Annotated[int, Field(ge=1024, le=16_777_216)] = 65_536
 
     def url(self, region: str) -> str:
         """Return the address of the API of *region*, without a slash at its end."""
-        return self.base_url or REGIONS[region]
+        return self.base_url.get(region, REGIONS[region])
+
+    @property
+    def seconds_for_one_region(self) -> float:
+        """Return how long a region may take while there is another to ask; half of the whole time, where nothing is said."""
+        return self.region_timeout_seconds or self.timeout_seconds / 2
 
 
 class AccountSettings(_Table):
@@ -313,9 +344,16 @@ class _RouteKeys(_Table):
     include_metadata_in_prompt: bool | None = None
     account: str | None = None
     region: Region | None = None
+    failover: bool | None = None
+    standby_uri: str | None = None
     endpoint: Endpoint | None = None
     ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] | None = None
+    redial: bool | None = None
     max_duration_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    warning_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
+    answer: bool | None = None
+    prompt: Sound | None = None
+    music: Music | None = None
     dial_options: Annotated[str, Field(max_length=200)] | None = None
     allow_feature_keys: bool | None = None
     fallback: Place | None = None
@@ -413,7 +451,7 @@ class _Reader:
             self._problem("route", "there is no [[route]], so every call would take its fallback")
         self._no_name_twice(file.route)
         self._warn_of_shadows(file.route)
-        self._deadlines_fit()
+        self._deadlines_fit(rules)
         self._somebody_can_connect()
         self._warn_about_listening()
         self._warn_about_plain_http()
@@ -463,7 +501,8 @@ class _Reader:
             metadata=chosen["metadata"],
             include_metadata_in_prompt=chosen.get("include_metadata_in_prompt", False),
             account=account,
-            region=chosen.get("region", self.file.millis.region),
+            regions=self._regions(chosen),
+            standby_uri=self._standby_uri(where, chosen.get("standby_uri")),
         )
         if "secret" in settings.arguments:
             self._problem(f"{where}: arguments", "no rule sees the argument secret", "give yours another name")
@@ -473,6 +512,7 @@ class _Reader:
             fallback=chosen.get("fallback", ""),
             agent=agent,
             dialling=self._dialling(where, chosen),
+            welcome=Welcome(**{key: chosen[key] for key in ("answer", "prompt", "music") if key in chosen}),
             did=tuple(map(Pattern.compile, settings.did)),
             caller=tuple(Pattern.compile(text) for text in settings.caller if text != WITHHELD),
             withheld=WITHHELD in settings.caller,
@@ -491,13 +531,33 @@ class _Reader:
             defaults.pop("agent_config_file", None)
         return {**defaults, **own, "metadata": {**defaults["metadata"], **own["metadata"]}}
 
+    def _regions(self, chosen: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the regions to ask, the chosen one first; two that have one address are one."""
+        millis = self.file.millis
+        first = chosen.get("region", millis.region)
+        others = [region for region in REGIONS if millis.url(region) != millis.url(first)]
+        return (first, *(others if chosen.get("failover", True) else ()))
+
+    def _standby_uri(self, where: str, text: str | None) -> SipUri | None:
+        if text is None:
+            return None
+        try:
+            return SipUri.parse(text, self.file.millis.allowed_hosts)
+        except BadSipUri as error:
+            self._problem(f"{where}: standby_uri", str(error))
+            return None
+
     def _dialling(self, where: str, chosen: Mapping[str, Any]) -> Dialling:
-        keys = ("endpoint", "ring_timeout_seconds", "max_duration_seconds", "dial_options")
+        keys = ("endpoint", "ring_timeout_seconds", "max_duration_seconds", "warning_seconds", "dial_options", "redial")
         dialling = Dialling(**{key: chosen[key] for key in keys if key in chosen})
         try:
             dialplan.check_dial_options(dialling.dial_options, chosen.get("allow_feature_keys", False))
         except ValueError as error:
             self._problem(f"{where}: dial_options", str(error))
+        if dialling.warning_seconds >= dialling.max_duration_seconds:
+            self._problem(
+                f"{where}: warning_seconds", "must be shorter than max_duration_seconds, which it comes before"
+            )
         return dialling
 
     def _agent_config(self, where: str, chosen: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -600,14 +660,35 @@ class _Reader:
                     takes_all = takes_all or settings.name
                 taken.update({did: settings.name for did in settings.did if did not in taken})
 
-    def _deadlines_fit(self) -> None:
+    def _deadlines_fit(self, rules: Iterable[Rule]) -> None:
+        """Report limits of which one leaves no room for another that must fit into it."""
         millis, agi = self.file.millis, self.file.agi
         if millis.connect_timeout_seconds > millis.timeout_seconds:
             self._problem(
                 "millis.connect_timeout_seconds", "is longer than millis.timeout_seconds, which holds for all"
             )
+        if millis.seconds_for_one_region > millis.timeout_seconds:
+            self._problem(
+                "millis.region_timeout_seconds", "is longer than millis.timeout_seconds, which holds for all regions"
+            )
+        elif millis.seconds_for_one_region == millis.timeout_seconds and any(
+            len(rule.agent.regions) > 1 for rule in rules
+        ):
+            self._problem(
+                "millis.region_timeout_seconds",
+                "leaves no time for the second region after a first one that does not answer",
+                "make it shorter than timeout_seconds, or set failover = false under [defaults]",
+            )
         if millis.timeout_seconds >= agi.setup_timeout_seconds:
             self._problem("agi.setup_timeout_seconds", "must be longer than millis.timeout_seconds")
+        if millis.probe_seconds >= millis.keepalive_seconds:
+            self.warnings.append(
+                Problem(
+                    "millis.probe_seconds",
+                    "is not shorter than keepalive_seconds, so no connection stays warm between two probes",
+                    "make it shorter",
+                )
+            )
 
     def _somebody_can_connect(self) -> None:
         """Report an allow list without any address that a connection to us could come from."""
@@ -642,11 +723,7 @@ class _Reader:
                 )
 
     def _warn_about_plain_http(self) -> None:
-        url = self.file.millis.base_url
-        if url is None or not url.startswith("http:"):
-            return
-        host = url.removeprefix("http://").partition("/")[0]
-        if not re.fullmatch(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", host):
+        if any(_is_plain_http_elsewhere(self.file.millis.url(region)) for region in REGIONS):
             self.warnings.append(
                 Problem("millis.base_url", "sends the API key over the network unencrypted", "use https://")
             )

@@ -335,7 +335,7 @@ def test_route_shows_what_would_happen(run, configured):
         "rule": "sales (number 1 of 3, the first that matches)",
         "POST": "http://127.0.0.1:1/register_sip_call",
         "MILLIS_DIAL": "PJSIP/millis/<SIP URI from Millis>",
-        "MILLIS_DIAL_TIMEOUT": "20",
+        "MILLIS_DIAL_TIMEOUT": "10",
         "MILLIS_DIAL_OPTIONS": "iS(3600)",
         "MILLIS_FALLBACK": "millis-fallback,s,1",
     }
@@ -509,7 +509,7 @@ async def test_simulated_call_as_json(run, bridge, millis):
     assert code == DONE
     assert shown["AGISTATUS"] == "SUCCESS"
     assert {name for name in shown if name.startswith("MILLIS_")} == {
-        *("MILLIS_STATUS", "MILLIS_DIAL", "MILLIS_DIAL_TIMEOUT", "MILLIS_DIAL_OPTIONS"),
+        *("MILLIS_STATUS", "MILLIS_DIAL", "MILLIS_REDIAL", "MILLIS_DIAL_TIMEOUT", "MILLIS_DIAL_OPTIONS"),
         *("MILLIS_FALLBACK", "MILLIS_BRIDGE_CALL_ID", "MILLIS_CALL_ID"),
     }
 

@@ -72,13 +72,13 @@ def test_smallest_configuration():
     (rule,) = loaded.rules.rules
 
     assert (rule.name, rule.fallback, rule.did) == ("sales", "millis-fallback,s,1", (Pattern.compile("+15551230001"),))
-    assert (rule.agent, rule.dialling) == (Agent("-Nabc"), Dialling())
+    assert (rule.agent, rule.dialling) == (Agent("-Nabc", regions=("us-west", "eu-west")), Dialling())
     assert (rule.caller, rule.withheld, rule.context, rule.channel, rule.arguments, rule.reject) == (
         *((), False, (), (), {}, False),
     )
     assert loaded.rules.default_fallback == "millis-fallback,s,1"
     assert (loaded.warnings, loaded.log.numbers, loaded.metadata.value_limit_characters) == ((), "masked", 512)
-    assert (loaded.millis.timeout_seconds, loaded.millis.connect_timeout_seconds) == (4.0, 2.0)
+    assert (loaded.millis.timeout_seconds, loaded.millis.connect_timeout_seconds) == (3.9, 1.0)
     assert (loaded.agi.addresses, loaded.agi.backlog) == ([Address("127.0.0.1", 4573)], 1024)
 
 
@@ -127,9 +127,9 @@ def test_rule_with_every_key():
         {"team": "sales", "tier": "${DB(crm/${CALLERID(num)})}"},
         True,
         "second",
-        "eu-west",
+        ("eu-west", "us-west"),
     )
-    assert rule.dialling == Dialling("millis-tls", 30, 600, "gT")
+    assert rule.dialling == Dialling("millis-tls", 30, 600, dial_options="gT")
 
 
 def test_defaults_hold_where_a_route_says_nothing():
@@ -160,10 +160,50 @@ def test_defaults_hold_where_a_route_says_nothing():
     )
     sales, rest = loaded.rules.rules
 
-    assert sales.agent == Agent("-Ndefault", {"language": "en-GB"}, {"site": "hq", "team": "sales"}, region="eu-west")
-    assert rest.agent == Agent("-Ndefault", {"language": "de"}, {"site": "hq", "team": "none"}, region="eu-west")
+    assert sales.agent == Agent(
+        "-Ndefault", {"language": "en-GB"}, {"site": "hq", "team": "sales"}, regions=("eu-west", "us-west")
+    )
+    assert rest.agent == Agent(
+        "-Ndefault", {"language": "de"}, {"site": "hq", "team": "none"}, regions=("eu-west", "us-west")
+    )
     assert (sales.dialling.ring_timeout_seconds, rest.dialling.ring_timeout_seconds) == (25, 15)
     assert (sales.fallback, rest.fallback) == ("reception,s,1", "reception,s,1")
+
+
+@pytest.mark.parametrize(
+    ("text", "regions"),
+    [
+        ('region = "us-west"', ("us-west", "eu-west")),
+        ('region = "eu-west"', ("eu-west", "us-west")),
+        ('region = "eu-west"\nfailover = false', ("eu-west",)),
+    ],
+)
+def test_regions_are_asked_from_the_rules_own_on(text, regions):
+    """A rule's region comes first, the other behind it, unless the rule forbids that."""
+    (rule,) = load(route(text)).rules.rules
+
+    assert rule.agent.regions == regions
+
+
+def test_regions_with_one_address_are_one():
+    """Where a single base_url stands for all regions, there is no second one to ask."""
+    (rule,) = load(f'[millis]\nbase_url = "https://m.example"\n{GOOD}').rules.rules
+
+    assert rule.agent.regions == ("us-west",)
+
+
+def test_each_region_may_have_an_address_of_its_own():
+    """A table names the address of a region; the others keep theirs."""
+    millis = load(f'[millis]\nbase_url = {{ eu-west = "https://m.example/" }}\n{GOOD}').millis
+
+    assert (millis.url("eu-west"), millis.url("us-west")) == ("https://m.example", "https://api-west.millis.ai")
+
+
+def test_standby_uri_is_checked_like_one_from_millis():
+    """A standby URI has passed the allow-list before the first call needs it."""
+    (rule,) = load(route('standby_uri = "sip:standby@sip.millis.ai;transport=tls"')).rules.rules
+
+    assert str(rule.agent.standby_uri) == "sip:standby@sip.millis.ai;transport=tls"
 
 
 def test_rule_that_rejects_needs_neither_agent_nor_fallback_nor_key():
@@ -796,6 +836,49 @@ URL = "must be an http:// or https:// address without user name, query or fragme
             id="more time to connect than for all",
         ),
         pytest.param(
+            f"[millis]\nregion_timeout_seconds = 5\n{GOOD}",
+            "millis.region_timeout_seconds: is longer than millis.timeout_seconds, which holds for all regions",
+            id="more time for one region than for all",
+        ),
+        pytest.param(
+            f"[millis]\ntimeout_seconds = 2\nregion_timeout_seconds = 2\n{GOOD}",
+            "millis.region_timeout_seconds: leaves no time for the second region after a first one that does not answer "
+            "(make it shorter than timeout_seconds, or set failover = false under [defaults])",
+            id="no time for the second region",
+        ),
+        pytest.param(
+            f'[millis]\nbase_url = {{ us-east = "https://m.example" }}\n{GOOD}',
+            'millis.base_url: there is no region "us-east"; there are: us-west, eu-west',
+            id="an address for a region that there is not",
+        ),
+        pytest.param(
+            f"[millis]\nbase_url = {{ us-west = 1 }}\n{GOOD}",
+            "millis.base_url: must be an address in quotes, or a table with one for each region",
+            id="an address of a region without quotes",
+        ),
+        pytest.param(
+            route("max_duration_seconds = 60\nwarning_seconds = 60"),
+            'route "sales": warning_seconds: must be shorter than max_duration_seconds, which it comes before',
+            id="a warning before the call",
+        ),
+        pytest.param(
+            route('prompt = "welcome,s"'),
+            'route "sales": prompt: must be the name of a sound without its ending, such as custom/welcome; '
+            "several joined by '&'",
+            id="a prompt that is more than a sound",
+        ),
+        pytest.param(
+            route('music = "default)x(s"'),
+            "route \"sales\": music: must be the name of a class of music on hold: letters, digits, '_' and '-'",
+            id="music that is more than a class",
+        ),
+        pytest.param(
+            route('standby_uri = "sip:standby@example.com"'),
+            "route \"sales\": standby_uri: the SIP URI's host example.com is not in allowed_hosts; if it is Millis's, "
+            'admit it with allowed_hosts = ["*.millis.ai", "example.com"] under [millis]',
+            id="a standby URI off the allow-list",
+        ),
+        pytest.param(
             f"[millis]\ntimeout_seconds = nan\n{GOOD}",
             "millis.timeout_seconds: input should be less than or equal to 3600",
             id="a time that is no number",
@@ -1104,6 +1187,13 @@ def toml(value):
             {},
             "millis.base_url: sends the API key over the network unencrypted (use https://)",
             id="an API over plain HTTP",
+        ),
+        pytest.param(
+            f"[millis]\nprobe_seconds = 30\n{GOOD}",
+            {},
+            "millis.probe_seconds: is not shorter than keepalive_seconds, so no connection stays warm between two probes "
+            "(make it shorter)",
+            id="probes too rare to keep a connection warm",
         ),
     ],
 )

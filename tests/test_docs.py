@@ -114,6 +114,8 @@ def effective_default(model: type[BaseModel], key: str) -> Any:
         return field.default
     if issubclass(model, config.DefaultSettings):
         rule = load('[[route]]\nname = "any"\nreject = true\n').rules.rules[0]
+        if key in ("region", "failover"):
+            return {"region": rule.agent.regions[0], "failover": len(rule.agent.regions) > 1}[key]
         for part in (rule.agent, rule.dialling):
             if hasattr(part, key):
                 return getattr(part, key)

@@ -70,7 +70,7 @@ class Listener:
     def adopt(self, sockets: Iterable[socket.socket]) -> None:
         """Accept from *sockets*, on which somebody else listens already, such as systemd; ours to close from now on."""
         for listening in sockets:
-            self._begin(listening)
+            self._begin(listening, inherited=True)
 
     def finish(self) -> None:
         """Take in what the kernel has accepted already, then close: whoever comes from now on is refused at once.
@@ -92,12 +92,12 @@ class Listener:
         self._retries.clear()
         self._sockets.clear()
 
-    def _begin(self, listening: socket.socket) -> None:
+    def _begin(self, listening: socket.socket, **fields: bool) -> None:
         listening.setblocking(False)
         _keep_alive(listening)
         self._sockets.append(listening)
         self._resume(listening)
-        log.info("listening for FastAGI", address=listening.getsockname()[:2])
+        log.info("listening for FastAGI", address=listening.getsockname()[:2], **fields)
 
     def _resume(self, listening: socket.socket) -> None:
         self._retries.pop(listening, None)
