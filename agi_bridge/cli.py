@@ -6,6 +6,7 @@ Results go to standard output, problems to standard error. Only this module impo
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -220,6 +221,15 @@ def simulate_call(
         str, typer.Option("--bridge", metavar="HOST:PORT", help="Where the bridge listens.")
     ] = "127.0.0.1:4573",
     verb: Annotated[str, typer.Option("--verb", metavar="VERB", help="route, dial, ended or ping.")] = "route",
+    secret: Annotated[
+        str,
+        typer.Option(
+            "--secret",
+            metavar="TEXT",
+            envvar="AGI_BRIDGE_SECRET",
+            help="What the bridge wants to be told, if anything.",
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> int:
     """Play Asterisk: one call to a running bridge. Prints the conversation, and the variables that the dialplan gets."""
@@ -229,9 +239,9 @@ def simulate_call(
         raise typer.BadParameter(str(error), param_hint="--bridge") from None
     presentation = 0 if caller else 32
     channel = SimulatedChannel(did=did, caller_number=caller, caller_name=name, callingpres=presentation)
-    on_line = None if as_json else _print_line
     # As the dialplan does it: did=${URIENCODE(…)}.
-    arguments = (f"did={quote(did)}",)
+    arguments = (f"did={quote(did)}", f"secret={quote(secret)}")
+    on_line = None if as_json else _print_line
     played = _run(
         play_call(address.host, address.port, script=verb, arguments=arguments, channel=channel, on_line=on_line)
     )
@@ -362,6 +372,7 @@ def _complain(text: str) -> None:
 
 
 def _print_line(sender: str, line: str) -> None:
+    line = re.sub("(?<=: secret=).+", "*****", line)
     typer.echo(f"{'<' if sender == 'bridge' else '>'} {line}".rstrip())
 
 

@@ -145,9 +145,10 @@ class Stage:
         )
 
     @asynccontextmanager
-    async def bridge(self, *, key: str = KEY, **toml: Any) -> AsyncIterator[AgiServer]:
+    async def bridge(self, *, key: str = KEY, secret: str = "", **toml: Any) -> AsyncIterator[AgiServer]:
         """Run the bridge with `bridge_toml(**toml)`, and send the PBX there."""
-        config = load(self.bridge_toml(**toml), {"MILLIS_API_KEY": key}, lambda name: b"")
+        environ = {"MILLIS_API_KEY": key, "AGI_BRIDGE_SECRET": secret}
+        config = load(self.bridge_toml(**toml), environ, lambda name: b"")
         async with app.running(config) as server:
             self.ask_bridge_at(*server.addresses[0])
             yield server
@@ -344,6 +345,7 @@ async def set_stage(pbx: Pbx) -> AsyncIterator[Stage]:
                 stage.set_global(name.upper(), "{}:{}".format(*desk.address))
             stage.set_global("MILLIS_BUDGET_SECONDS", "6")
             stage.set_global("MILLIS_DEFAULT_FALLBACK", "night,s,1")
+            stage.set_global("MILLIS_SECRET", '""')
             stage.set_global("MILLIS_LONGEST_CALL_SECONDS", "14400")
             yield stage
             await stage.quiet()
