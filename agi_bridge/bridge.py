@@ -75,21 +75,31 @@ class Registrar(Protocol):
     async def register(self, account: str, region: str, body: Mapping[str, Any]) -> Registration: ...
 
 
+class Meter(Protocol):
+    """What counts calls; `web.metrics.Metrics` is one."""
+
+    def ended(self, visit: Visit, outcome: Outcome, total_seconds: float) -> None: ...
+
+
 @dataclass(slots=True)
 class Visit:
     """What is known of a call so far; in the end, its line in the log. Times are in seconds of one monotonic clock.
 
-    `to_tell` are the channel variables that the dialplan still has to be told, together with the status.
+    `to_tell` are the channel variables that the dialplan still has to be told, together with the status. A call keeps the
+    `config` that it began with. `setup_seconds` is only known apart from the whole where the verb goes on to dial.
     """
 
     verb: str
     uniqueid: str
     started: float
+    config: Config
     bridge_call_id: str = field(default_factory=lambda: secrets.token_hex(16))
     call: Call | None = None
     route: Route | None = None
     millis_call_id: str = ""
+    region: str = ""
     millis_seconds: float = 0.0
+    setup_seconds: float | None = None
     dial: Mapping[str, str] = field(default_factory=dict)
     to_tell: dict[str, str] = field(default_factory=dict)
     dial_arguments: str = ""
@@ -133,15 +143,21 @@ class Bridge:
         millis: Registrar,
         now: Callable[[], datetime],
         clock: Callable[[], float],
+        meter: Meter | None = None,
     ) -> None:
         self._config = config
         self._millis = millis
         self._now = now
         self._clock = clock
+        self._meter = meter
+
+    def reconfigure(self, config: Config) -> None:
+        """Take another configuration for calls to come."""
+        self._config = config
 
     async def handle(self, session: Session) -> None:
         """Answer one session. Whatever fails, the dialplan learns it and goes on; nothing but cancellation is raised."""
-        visit = Visit(session.request.verb, session.request["uniqueid"], self._clock())
+        visit = Visit(session.request.verb, session.request["uniqueid"], self._clock(), self._config)
         outcome = BRIDGE_STOPPED  # which is what remains if we are cancelled
         try:
             decided = await self._decided(session, visit)
@@ -149,7 +165,17 @@ class Bridge:
         finally:
             session.close()
             write = log.info if outcome.result in (Result.COMPLETED, Result.CALLER) else log.warning
-            write("call", **visit.line(outcome, self._clock()))
+            ended = self._clock()
+            write("call", **visit.line(outcome, ended))
+            self._count(visit, outcome, ended - visit.started)
+
+    def _count(self, visit: Visit, outcome: Outcome, total_seconds: float) -> None:
+        """Count a call that is over; nothing that goes wrong in the counting may reach it."""
+        if self._meter is not None:
+            try:
+                self._meter.ended(visit, outcome, total_seconds)
+            except Exception:
+                log.exception("a call was not counted", bridge_call_id=visit.bridge_call_id)
 
     async def _decided(self, session: Session, visit: Visit) -> Outcome:
         """Do what the verb asks; every failure is an outcome."""
@@ -186,20 +212,20 @@ class Bridge:
             case "ping":
                 return PONG
             case _:
-                visit.to_tell["MILLIS_FALLBACK"] = self._config.rules.default_fallback
+                visit.to_tell["MILLIS_FALLBACK"] = visit.config.rules.default_fallback
                 return UNKNOWN_VERB
 
     async def _set_up(self, session: Session, visit: Visit) -> Outcome:
         """Decide, register with Millis, and put together what Dial needs; return ROUTED, or why nothing is dialled."""
-        config = self._config
-        did = await self._asked_did(session)
+        config = visit.config
+        did = await self._asked_did(session, config)
         call = visit.call = Call.from_request(session.request, config.rules.numbers, visit.bridge_call_id, did)
         route = visit.route = choose_route(config.rules, call)
         visit.to_tell |= _before_dial(call, route)
         if route.answering is None:
             return route.refusal or INTERNAL_ERROR
         agent, dialling = route.answering.agent, route.answering.dialling
-        body = await self._registration(session, call, agent)
+        body = await self._registration(session, visit, call, agent)
         registration = await self._register(session, visit, agent, body)
         visit.millis_call_id = safe_call_id(registration.call_id)
         dial = dial_string(dialling.endpoint, SipUri.parse(registration.sip_uri, config.millis.allowed_hosts))
@@ -207,17 +233,17 @@ class Bridge:
         visit.dial_arguments = f"{dial},{dialling.ring_timeout_seconds},{dial_options(dialling)}"
         return ROUTED
 
-    async def _asked_did(self, session: Session) -> str | None:
-        expression = self._config.numbers.did_expression
+    async def _asked_did(self, session: Session, config: Config) -> str | None:
+        expression = config.numbers.did_expression
         if expression is None:
             return None
         asked = (expression,)
         return metadata.answers(await session.get_full_variable(metadata.question(asked)), asked)[expression]
 
-    async def _registration(self, session: Session, call: Call, agent: Agent) -> dict[str, Any]:
+    async def _registration(self, session: Session, visit: Visit, call: Call, agent: Agent) -> dict[str, Any]:
         asked = metadata.expressions(agent)
         values = metadata.answers(await session.get_full_variable(metadata.question(asked)), asked)
-        limit = self._config.metadata.value_limit_characters
+        limit = visit.config.metadata.value_limit_characters
         return metadata.registration(call, agent, metadata.build(call, agent, values, self._now(), limit))
 
     async def _register(self, session: Session, visit: Visit, agent: Agent, body: Mapping[str, Any]) -> Registration:
@@ -228,6 +254,7 @@ class Bridge:
         session.begin_set_variables(visit.to_tell)
         visit.to_tell = {}
         asked_at = self._clock()
+        visit.region = agent.region
         try:
             return await self._millis.register(agent.account, agent.region, body)
         finally:
@@ -237,6 +264,7 @@ class Bridge:
         """Dial from here, for a dialplan of one line. The watchdog would end the conversation, so it goes first."""
         await session.set_variables(visit.to_tell | {"TIMEOUT(absolute)": "0"})
         visit.to_tell = {}
+        visit.setup_seconds = self._clock() - visit.started
         try:
             await session.execute("Dial", visit.dial_arguments)
         except CallerHungUp:

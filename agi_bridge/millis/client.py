@@ -47,16 +47,22 @@ class MillisClient:
     """Registers calls with Millis; lives as long as the bridge serves."""
 
     def __init__(self, settings: MillisSettings, api_keys: Mapping[str, str]) -> None:
+        self._api_keys: dict[str, str] = {}
+        self._headers: dict[str, dict[str, str]] = {}
+        self._in_flight = 0
+        self.reconfigure(settings, api_keys)
+
+    def reconfigure(self, settings: MillisSettings, api_keys: Mapping[str, str]) -> None:
+        """Take other settings and keys for requests to come. An account that is gone keeps its key for calls under way."""
         self._settings = settings
-        self._api_keys = api_keys
-        self._headers = {
+        self._api_keys |= api_keys
+        self._headers |= {
             account: {
                 "authorization": f"{settings.authorization_scheme} {key}".strip(),
                 "content-type": "application/json",
             }
             for account, key in api_keys.items()
         }
-        self._in_flight = 0
 
     async def __aenter__(self) -> Self:
         settings = self._settings
