@@ -250,6 +250,27 @@ def test_listening_may_be_on_several_addresses():
 
 
 @pytest.mark.parametrize(
+    ("line", "worker", "addresses"),
+    [
+        pytest.param("", 1, [Address("127.0.0.1", 4574)], id="unless said otherwise"),
+        pytest.param("", 3, [Address("127.0.0.1", 4576)], id="the third worker"),
+        pytest.param('listen = ["[::1]:80", "[::1]:0"]', 2, [Address("::1", 81), Address("::1", 0)], id="any port"),
+        pytest.param("listen = []", 1, [], id="turned off"),
+    ],
+)
+def test_each_worker_has_a_web_port_of_its_own(line, worker, addresses):
+    """Each worker is asked on the port after the one before; an empty list turns the web side off."""
+    assert load(f"[web]\n{line}\n{GOOD}").web.addresses(worker) == addresses
+
+
+def test_number_of_workers_may_be_given_elsewhere():
+    """The command line wins over the file, and the rest of the configuration stays."""
+    loaded = load(f"[agi]\nworkers = 2\n{GOOD}")
+    assert loaded.with_workers(3).agi.workers == 3
+    assert (loaded.agi.workers, loaded.with_workers(3).rules) == (2, loaded.rules)
+
+
+@pytest.mark.parametrize(
     ("line", "us", "eu"),
     [
         pytest.param("", "https://api-west.millis.ai", "https://api-eu-west.millis.ai", id="the regions of Millis"),
@@ -943,6 +964,13 @@ def toml(value):
                 id=f"listening on {address}",
             )
             for address in ("0.0.0.0:4573", "[::]:4573", "8.8.8.8:4573")
+        ),
+        pytest.param(
+            f'[web]\nlisten = "0.0.0.0:4574"\n{GOOD}',
+            {},
+            "web.listen: 0.0.0.0:4574 can be reached from other networks, and shows health and metrics to everybody "
+            "(listen on 127.0.0.1 or a private address, and let a firewall admit only who watches the bridge)",
+            id="a web port for everybody",
         ),
         pytest.param(
             f'[millis]\nbase_url = "http://m.example:8089"\n{GOOD}',
