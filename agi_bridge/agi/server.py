@@ -22,7 +22,7 @@ from agi_bridge.agi.session import FAILURE_LINE, AgiSession
 from agi_bridge.errors import AgiProtocolError, CannotListen, SessionLost
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
     from agi_bridge.config import Address, AgiSettings
@@ -35,6 +35,12 @@ log = structlog.get_logger(__name__)
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 _DRAIN_STEP_SECONDS = 0.05
+
+# Asterisk sends its request at once, so whoever has sent none for so long when a drain begins is no caller.
+_REQUEST_GRACE_SECONDS = 0.25
+
+# What is fixed when a listening socket is made, or before.
+_NEEDS_RESTART = ("listen", "backlog", "workers")
 
 
 @dataclass(slots=True)
@@ -60,15 +66,23 @@ class AgiServer:
 
     Drain means: the sockets close, so that Asterisk is refused at once and can go elsewhere; calls being set up finish;
     calls that merely wait for the end of `EXEC Dial` are left to Asterisk, which needs us no more.
+
+    *sockets* are listened on in place of the settings' addresses: somebody else holds them open too, so that a connection
+    that comes while we are not there waits in the kernel. With *reuse_port*, other processes listen on the same addresses.
     """
 
-    def __init__(self, settings: AgiSettings, answer: Answer) -> None:
+    def __init__(
+        self, settings: AgiSettings, answer: Answer, *, sockets: Sequence[socket.socket] = (), reuse_port: bool = False
+    ) -> None:
         self.counts = Counts()
         self.draining = False
+        self._stopped = False
         self._settings = settings
         self._limits = settings.limits
         self._networks = settings.networks
         self._answer = answer
+        self._sockets = sockets
+        self._reuse_port = reuse_port
         self._servers: list[asyncio.Server] = []
         self._connections: set[_Connection] = set()
         self._admitted: dict[str, bool] = {}
@@ -78,16 +92,43 @@ class AgiServer:
         """Return host and port of every listening socket, the real port where 0 was asked for."""
         return [sock.getsockname()[:2] for server in self._servers for sock in server.sockets]
 
+    @property
+    def open_connections(self) -> int:
+        """Return how many connections there are, those that have not asked yet included."""
+        return len(self._connections)
+
+    @property
+    def open_sessions(self) -> int:
+        """Return how many connections carry a session."""
+        return sum(connection.task is not None for connection in self._connections)
+
+    def reconfigure(self, settings: AgiSettings) -> list[str]:
+        """Take other settings for connections to come; return the changed keys that need a restart."""
+        before, self._settings = self._settings, settings
+        self._limits = settings.limits
+        self._networks = settings.networks
+        self._admitted.clear()
+        return [key for key in _NEEDS_RESTART if getattr(settings, key) != getattr(before, key)]
+
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         _warn_of_short_backlog(self._settings.backlog)
         try:
-            for address in self._settings.addresses:
+            for sock in self._sockets:
+                self._servers.append(await self._listen_on(loop, sock))
+            for address in () if self._sockets else self._settings.addresses:
                 self._servers.append(await self._listen(loop, address))
         except BaseException:
             self._close_listeners()
             raise
         return self
+
+    async def _listen_on(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> asyncio.Server:
+        """Listen on a socket that was handed to us."""
+        _keep_alive(sock)
+        server = await loop.create_server(lambda: _Connection(self), sock=sock, backlog=self._settings.backlog)
+        log.info("listening for FastAGI", address=sock.getsockname()[:2], inherited=True)
+        return server
 
     async def _listen(self, loop: asyncio.AbstractEventLoop, address: Address) -> asyncio.Server:
         try:
@@ -97,6 +138,7 @@ class AgiServer:
                 address.port,
                 backlog=self._settings.backlog,
                 reuse_address=True,
+                reuse_port=self._reuse_port,
             )
         except OSError as error:
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
@@ -122,6 +164,7 @@ class AgiServer:
     async def _until_set_up(self) -> None:
         """Wait until no call is being set up any more, or for as long as a drain may take."""
         loop = asyncio.get_running_loop()
+        await self._until_asked(loop.time() + min(_REQUEST_GRACE_SECONDS, self._settings.drain_timeout_seconds))
         give_up_at = loop.time() + self._settings.drain_timeout_seconds
         calls = self._in_setup()
         if calls:
@@ -131,10 +174,19 @@ class AgiServer:
             await asyncio.wait(calls, timeout=_DRAIN_STEP_SECONDS)
             calls = self._in_setup()
 
+    async def _until_asked(self, give_up_at: float) -> None:
+        """Give those whom we accepted just before the drain the moment in which their request arrives."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)  # in which the loop announces what it has accepted
+        # A request may come on any of them, or on none.
+        while loop.time() < give_up_at and any(each.awaits_request for each in self._connections):  # noqa: ASYNC110
+            await asyncio.sleep(_DRAIN_STEP_SECONDS)
+
     def _in_setup(self) -> list[asyncio.Task[None]]:
         return [connection.task for connection in self._connections if connection.task and connection.in_setup]
 
     async def _stop(self) -> None:
+        self._stopped = True
         tasks = [connection.task for connection in self._connections if connection.task]
         for connection in list(self._connections):
             connection.stop()
@@ -149,7 +201,7 @@ class AgiServer:
 
     def admit(self, connection: _Connection, peer: str) -> str | None:
         """Return None if *connection* may stay, else why not, in the words of the counter that counts it."""
-        if self.draining:
+        if self._stopped:
             return "refused_draining"
         if not self._may_connect(peer):
             return "refused_peer"
@@ -194,6 +246,11 @@ class _Connection(asyncio.Protocol):
     def in_setup(self) -> bool:
         """Return whether a caller is waiting for us; false while Asterisk merely carries out EXEC Dial."""
         return self.task is not None and not self.task.done() and not (self._session and self._session.executing)
+
+    @property
+    def awaits_request(self) -> bool:
+        """Return whether the peer may still say what it wants."""
+        return self._session is None and not self._given_up
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's, though they do all that those do.
