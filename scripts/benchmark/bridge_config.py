@@ -13,6 +13,9 @@ _HEAD = """\
 listen = "127.0.0.1:{port}"
 session_limit = 15000
 
+[web]
+listen = []
+
 [millis]
 base_url = "{api}"
 allowed_hosts = ["127.0.0.1"]

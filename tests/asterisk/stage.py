@@ -57,6 +57,9 @@ BRIDGE_TOML = """
 [agi]
 listen = "127.0.0.1:0"
 
+[web]
+listen = []
+
 [millis]
 base_url = "{millis_url}"
 allowed_hosts = ["127.0.0.1"]
