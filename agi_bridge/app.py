@@ -206,7 +206,8 @@ async def _serve_alone(service: Service, place: Place, notifier: Notifier, watch
         await stack.enter_async_context(service)
         await stack.enter_async_context(_beside(_reload_when(hang_up, service, notifier)))
         _calm_the_collector()
-        log.info("ready", version=__version__, rules=len(service.config.rules.rules))
+        which = {} if place.wire is None else {"worker": place.number, "pid": os.getpid()}
+        log.info("ready", version=__version__, rules=len(service.config.rules.rules), **which)
         notifier.ready(_status(service.config))
         await stop.wait()
         log.info("stopping")

@@ -160,14 +160,15 @@ def health(config_file: ConfigOption = None, url: UrlOption = None, as_json: Jso
 @commands.command()
 def reload(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Make the running bridge read its configuration anew. A bad file is refused, here and there, and changes nothing."""
-    address = _web_address(config_file, None)
-    answers = [ask_reload(each).content for each in _each_worker(address)]
+    answers = [_reloaded(address) for address in _each_worker(_web_address(config_file, None))]
     if as_json:
         _print_json(answers)
     else:
         for number, answer in enumerate(answers, 1):
             _print_reloaded(f"worker {number}: " if len(answers) > 1 else "", answer)
-    return MISUSED if any("problems" in answer for answer in answers) else DONE
+    if any("problems" in answer for answer in answers):
+        return MISUSED
+    return DONE if all("changed" in answer for answer in answers) else FAILED
 
 
 @commands.command()
@@ -419,6 +420,13 @@ def _readiness(address: config.Address) -> dict[str, Any]:
         return {"ready": False, "why_not": str(error)}
 
 
+def _reloaded(address: config.Address) -> dict[str, Any]:
+    try:
+        return ask_reload(address).content
+    except NotRunning as error:
+        return {"why": str(error)}
+
+
 def _health_line(answer: dict[str, Any]) -> str:
     standing = "ready" if answer.get("ready") else f"not ready: {answer.get('why_not')}"
     if "worker" not in answer:
@@ -436,9 +444,10 @@ def _print_reloaded(worker: str, answer: dict[str, Any]) -> None:
             _complain(f"{worker}{Problem(**problem)}")
         _complain(f"{worker}{answer['config_file']} is refused; the old configuration stays")
         return
-    changed = answer.get("changed")
-    if changed is None:
-        raise NotRunning(f"{worker}the bridge refuses to reload: {answer.get('why')}")
+    if "changed" not in answer:
+        _complain(f"{worker}not reloaded: {answer.get('why')}")
+        return
+    changed = answer["changed"]
     typer.echo(f"{worker}reloaded {answer['config_file']}: {', '.join(changed) or 'nothing has changed'}")
     if answer["needs_restart"]:
         typer.echo(f"{worker}restart the bridge for: {', '.join(answer['needs_restart'])}")

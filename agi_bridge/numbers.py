@@ -7,8 +7,9 @@ mean, which `tests/asterisk` checks against one. Nothing here knows what a rule 
 from __future__ import annotations
 
 import re
+import weakref
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import phonenumbers
 
@@ -34,8 +35,8 @@ class Numbers:
 
     def __init__(self, default_country: str | None) -> None:
         self.default_country = default_country
-        # Bound to this object, so that it goes with the configuration.
-        self._read = lru_cache(maxsize=_REMEMBERED_NUMBERS)(self._parse)
+        # Bound to this object, so that it goes with the configuration; weakly, so that it goes at once.
+        self._read = lru_cache(maxsize=_REMEMBERED_NUMBERS)(partial(Numbers._parse, weakref.proxy(self)))
 
     def normalise(self, text: str) -> str | None:
         """Return *text* as E.164, such as "+15551230001", or None where it is no complete number."""

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from agi_bridge.simulator.asterisk import AsteriskSide, PlayedCall, play_call
 from agi_bridge.simulator.command import DialEnding
 from agi_bridge.simulator.millis import Fault, SimulatedMillis
@@ -226,21 +228,22 @@ async def played(address: tuple[str, int], calls: list[asyncio.Task[PlayedCall]]
         await asyncio.wait([asyncio.create_task(done.wait())], timeout=0.02)
 
 
-async def test_restart_with_an_inherited_socket_refuses_nobody(tmp_path: Path):
+@pytest.mark.parametrize("arguments", [(), ("--workers", "2")], ids=["one process", "two workers"])
+async def test_restart_with_an_inherited_socket_refuses_nobody(tmp_path: Path, arguments: tuple[str, ...]):
     """Calls that come while no bridge runs wait in the socket that systemd holds, and are answered by the next one."""
     done = asyncio.Event()
     calls: list[asyncio.Task[PlayedCall]] = []
     async with SimulatedMillis() as millis:
         config = write_config(tmp_path, millis, port=1)
         with socket.create_server(("127.0.0.1", 0), backlog=128) as inherited:
-            async with serving(config, inherited=inherited) as served:
+            async with serving(config, *arguments, inherited=inherited) as served:
                 await served.started()
                 assert served.address == inherited.getsockname()
                 playing = asyncio.create_task(played(served.address, calls, done))
                 await served.wrote("call")
                 assert await served.stopped() == 0
             begun = len(calls)
-            async with serving(config, inherited=inherited) as served:
+            async with serving(config, *arguments, inherited=inherited) as served:
                 await served.started()
                 await served.wrote("call")
                 done.set()

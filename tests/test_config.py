@@ -1,6 +1,7 @@
 """The configuration: what it may say, what it becomes, and every problem at once where it is wrong."""
 
 import json
+import weakref
 from ipaddress import ip_network
 from typing import get_args
 
@@ -1023,3 +1024,12 @@ did = "+15551230003"
         'route "second": did: "+15551230001" is taken by "first" before it',
         'route "late": never matches, because "all" before it takes every call (put it before)',
     ]
+
+
+def test_configuration_that_is_replaced_is_gone_at_once():
+    """A reload drops a whole configuration; nothing in it forms a circle that would wait for the garbage collector."""
+    loaded = load()
+    assert loaded.rules.for_did(("+15551230001",))
+    parts = weakref.ref(loaded.rules), weakref.ref(loaded.rules.numbers)
+    del loaded
+    assert [part() for part in parts] == [None, None]
