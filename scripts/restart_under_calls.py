@@ -73,6 +73,7 @@ class Tally:
             ("routed", str(statuses["ok"])),
             ("without an outcome", str(statuses[""])),
             ("refused", str(self.refused)),
+            *((f"  {why}", str(count)) for why, count in self.reasons.items()),
             ("median time of a call", f"{times[len(times) // 2] * 1000:.0f} ms"),
             ("worst time of a call", f"{times[-1] * 1000:.0f} ms"),
             ("longest time without a bridge", f"{self.longest_absence_seconds * 1000:.0f} ms"),
@@ -82,6 +83,11 @@ class Tally:
     def refused(self) -> int:
         """Return how many calls did not get a conversation: no connection, or FAILURE."""
         return sum(call.agistatus == "FAILURE" for call in self.calls)
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Return why calls failed, in the simulated Asterisk's words."""
+        return Counter(call.trouble or "FAILURE" for call in self.calls if call.agistatus == "FAILURE")
 
     @property
     def is_good(self) -> bool:

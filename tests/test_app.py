@@ -319,6 +319,23 @@ async def test_a_worker_that_dies_is_started_again(tmp_path: Path):
     assert (line["exit_code"], ended.variables["MILLIS_STATUS"]) == (-9, "ok")
 
 
+async def test_a_second_signal_to_the_parent_insists(tmp_path: Path):
+    """Workers whose Millis never answers are not waited for by whoever asks twice."""
+    async with (
+        SimulatedMillis(fault=Fault(hang=True)) as millis,
+        workers(millis, tmp_path) as (served, address),
+        AsteriskSide(*address, script="route", arguments=DID),
+    ):
+        await millis.received()
+        served.process.send_signal(signal.SIGTERM)
+        await served.wrote("draining")
+        served.process.send_signal(signal.SIGTERM)
+        line = await served.wrote("call")
+        assert await served.ended() == 130
+
+    assert line["reason"] == "bridge-stopped"
+
+
 async def test_sighup_reloads_every_worker(tmp_path: Path):
     """The parent passes SIGHUP on, and each worker takes the new rules."""
     async with SimulatedMillis() as millis, workers(millis, tmp_path) as (served, _):
