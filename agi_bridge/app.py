@@ -25,6 +25,7 @@ from agi_bridge.bridge import Bridge
 from agi_bridge.changes import Reloaded, changes
 from agi_bridge.errors import CannotListen, ConfigError
 from agi_bridge.millis.client import MillisClient
+from agi_bridge.millis.regions import Regions
 from agi_bridge.systemd import Notifier, listening_sockets, watchdog_seconds
 from agi_bridge.web.metrics import Metrics
 from agi_bridge.web.server import WebServer
@@ -72,8 +73,9 @@ class Service:
         self._reloading = asyncio.Lock()
         self._is_up = False
         metrics = Metrics(self.snapshot)
-        self.millis = open_millis(config)
-        self.bridge = Bridge(config, self.millis, now=lambda: datetime.now(UTC), clock=time.monotonic, meter=metrics)
+        self.millis = MillisClient(config.millis, _keys(config))
+        self.regions = Regions(self.millis, config.millis, time.monotonic)
+        self.bridge = Bridge(config, self.regions, now=lambda: datetime.now(UTC), clock=time.monotonic, meter=metrics)
         self.web = WebServer(config.web.addresses(self._place.number), self.snapshot, metrics.text, self.reload)
         self.agi = AgiServer(config.agi, self.bridge.handle, sockets=sockets, reuse_port=self._place.of > 1)
 
@@ -82,6 +84,8 @@ class Service:
             log.warning("configuration", path=warning.path, why=warning.message, hint=warning.suggestion)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.millis)
+            account = next(iter(self.config.api_keys))
+            await stack.enter_async_context(self.regions.probing(account, lambda: _regions_in_use(self.config)))
             await stack.enter_async_context(self.web)
             await stack.enter_async_context(self.agi)
             self._stack = stack.pop_all()
@@ -107,6 +111,10 @@ class Service:
             open_connections=self.agi.open_connections,
             open_sessions=self.agi.open_sessions,
             door=self.agi.counts.as_fields(),
+            registrations_in_flight=self.regions.in_flight,
+            orphaned_registrations=self.regions.orphaned,
+            region_states=self.regions.states(),
+            region_changes=self.regions.changes,
         )
 
     def _not_ready(self) -> str:
@@ -135,6 +143,7 @@ class Service:
         changed = changes(self.config, fresh)
         fixed = {f"agi.{key}" for key in self.agi.reconfigure(fresh.agi)} | set(_FIXED_KEYS)
         self.millis.reconfigure(fresh.millis, _keys(fresh))
+        self.regions.reconfigure(fresh.millis)
         self.bridge.reconfigure(fresh)
         self.config = fresh
         self._loaded_at = datetime.now(UTC)
@@ -151,9 +160,15 @@ async def running(config: Config) -> AsyncIterator[AgiServer]:
         yield service.agi
 
 
-def open_millis(config: Config) -> MillisClient:
-    """Return the client for Millis, to be entered."""
-    return MillisClient(config.millis, _keys(config))
+@asynccontextmanager
+async def open_millis(config: Config) -> AsyncIterator[Regions]:
+    """Return what calls are registered with, valid while the context is entered."""
+    async with MillisClient(config.millis, _keys(config)) as client:
+        yield Regions(client, config.millis, time.monotonic)
+
+
+def _regions_in_use(config: Config) -> set[str]:
+    return {region for rule in config.rules.rules if not rule.reject for region in rule.agent.regions}
 
 
 def _keys(config: Config) -> dict[str, str]:

@@ -17,23 +17,33 @@ import structlog
 
 from agi_bridge import metadata
 from agi_bridge.call import Call, Outcome, Reason, Result, Status
-from agi_bridge.dialplan import SipUri, dial_options, dial_string, outcome_of_dial, safe_call_id
-from agi_bridge.errors import BridgeError, CallerHungUp
+from agi_bridge.dialplan import (
+    WARNING_VARIABLES,
+    SipUri,
+    dial_options,
+    dial_string,
+    outcome_of_dial,
+    safe_call_id,
+)
+from agi_bridge.errors import BridgeError, CallerHungUp, MillisError, MillisTimeout
 from agi_bridge.routing import Route, choose_route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from agi_bridge.agi.protocol import Request
     from agi_bridge.config import Config
     from agi_bridge.millis.models import Registration
-    from agi_bridge.routing import Agent
+    from agi_bridge.routing import Agent, Rule, Welcome
 
 log = structlog.get_logger(__name__)
 
 ROUTED = Outcome(Result.COMPLETED, Reason.ROUTED)
+ROUTED_FAILOVER = Outcome(Result.COMPLETED, Reason.ROUTED_FAILOVER)
+ROUTED_STANDBY = Outcome(Result.COMPLETED, Reason.ROUTED_STANDBY)
+ROUTED_REDIAL = Outcome(Result.COMPLETED, Reason.ROUTED_REDIAL)
 PONG = Outcome(Result.COMPLETED, Reason.PONG)
 UNKNOWN_VERB = Outcome(Result.OPERATOR, Reason.UNKNOWN_VERB)
 INTERNAL_ERROR = Outcome(Result.BRIDGE, Reason.INTERNAL_ERROR)
@@ -41,6 +51,15 @@ INTERNAL_ERROR = Outcome(Result.BRIDGE, Reason.INTERNAL_ERROR)
 BRIDGE_STOPPED = Outcome(Result.UNKNOWN, Reason.BRIDGE_STOPPED)
 # With AGIEXITONHANGUP, Asterisk leaves before it can be asked whether the agent had answered; `ended` tells.
 LEFT_DURING_DIAL = Outcome(Result.CALLER, Reason.LEFT_DURING_DIAL)
+
+# How much longer than our own limit the dialplan's watchdog waits, as in site/extensions.conf.
+_AFTER_SETUP_SECONDS = 0.5
+
+# Option S of Dial ends a call in time; where a PBX cannot carry it out, the watchdog does, so much later.
+_AFTER_LONGEST_CALL_SECONDS = 5
+
+# There is nothing to explain to the dialplan.
+_AS_USUAL = frozenset({Reason.ROUTED, Reason.ANSWERED, Reason.PONG})
 
 # What is asked of Asterisk once Dial is over.
 _ASKED_AFTER_DIAL = (
@@ -70,9 +89,10 @@ class Session(Protocol):
 
 
 class Registrar(Protocol):
-    """What the story needs of Millis; `millis.client.MillisClient` is one."""
+    """What the story needs of Millis; `millis.regions.Regions` is one."""
 
-    async def register(self, account: str, region: str, body: Mapping[str, Any]) -> Registration: ...
+    async def register(self, account: str, regions: Sequence[str], body: Mapping[str, Any]) -> Registration: ...
+    async def abandon(self, account: str, registration: Registration) -> None: ...
 
 
 class Meter(Protocol):
@@ -85,24 +105,28 @@ class Meter(Protocol):
 class Visit:
     """What is known of a call so far; in the end, its line in the log. Times are in seconds of one monotonic clock.
 
-    `to_tell` are the channel variables that the dialplan still has to be told, together with the status. A call keeps the
-    `config` that it began with. `setup_seconds` is only known apart from the whole where the verb goes on to dial.
+    `config` is the one that held when the call came in. `to_tell` are the channel variables that the dialplan still has to
+    be told, together with the status. `orphaned` is true while Millis may hold a registration that nobody dials.
+    `setup_seconds` is known apart from the whole only where the verb goes on to dial.
     """
 
+    config: Config
     verb: str
     uniqueid: str
     started: float
-    config: Config
-    bridge_call_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    bridge_call_id: str
     call: Call | None = None
     route: Route | None = None
+    registration: Registration | None = None
+    orphaned: bool = False
     millis_call_id: str = ""
-    region: str = ""
     millis_seconds: float = 0.0
     setup_seconds: float | None = None
     dial: Mapping[str, str] = field(default_factory=dict)
+    redial: str = ""
     to_tell: dict[str, str] = field(default_factory=dict)
     dial_arguments: str = ""
+    longest_dial_seconds: int = 0
     detail: str = ""
 
     def line(self, outcome: Outcome, ended: float) -> dict[str, str | float | None]:
@@ -123,12 +147,16 @@ class Visit:
             nearest = self.route.nearest if self.route else None
             if nearest is not None:
                 line |= {"nearest_rule": nearest.name, "nearest_did": nearest.number}
+        if self.registration is not None:
+            line["region"] = self.registration.region
         if self.millis_call_id:
             line["millis_call_id"] = self.millis_call_id
         line |= self.dial
         if self.millis_seconds:
             line["millis_ms"] = round(self.millis_seconds * 1000, 1)
         line["total_ms"] = round((ended - self.started) * 1000, 1)
+        if self.orphaned:
+            line["orphaned"] = True
         if self.detail:
             line["detail"] = self.detail
         return line
@@ -152,12 +180,15 @@ class Bridge:
         self._meter = meter
 
     def reconfigure(self, config: Config) -> None:
-        """Take another configuration for calls to come."""
+        """Take other rules for calls to come; each call keeps those that it began with."""
         self._config = config
 
     async def handle(self, session: Session) -> None:
         """Answer one session. Whatever fails, the dialplan learns it and goes on; nothing but cancellation is raised."""
-        visit = Visit(session.request.verb, session.request["uniqueid"], self._clock(), self._config)
+        request = session.request
+        # A dialplan that asks a second time for one call says which it is.
+        bridge_call_id = safe_call_id(request.arguments.get("bridge_call_id", "")) or secrets.token_hex(16)
+        visit = Visit(self._config, request.verb, request["uniqueid"], self._clock(), bridge_call_id)
         outcome = BRIDGE_STOPPED  # which is what remains if we are cancelled
         try:
             decided = await self._decided(session, visit)
@@ -168,6 +199,8 @@ class Bridge:
             ended = self._clock()
             write("call", **visit.line(outcome, ended))
             self._count(visit, outcome, ended - visit.started)
+        if visit.orphaned and visit.registration and visit.route and visit.route.rule:
+            await self._millis.abandon(visit.route.rule.agent.account, visit.registration)
 
     def _count(self, visit: Visit, outcome: Outcome, total_seconds: float) -> None:
         """Count a call that is over; nothing that goes wrong in the counting may reach it."""
@@ -191,7 +224,7 @@ class Bridge:
         """
         if visit.verb == "ended" or session.hung_up:
             return outcome
-        if outcome.status is not Status.OK:
+        if outcome.reason not in _AS_USUAL:
             visit.to_tell["MILLIS_REASON"] = outcome.reason
         try:
             await session.set_variables(visit.to_tell | {"MILLIS_STATUS": outcome.status})
@@ -199,14 +232,17 @@ class Bridge:
             session.fail()
             untold = _outcome_of(error, visit)
             return untold if outcome.status is Status.OK else outcome
+        if outcome.status is Status.OK:
+            visit.orphaned = False  # the dialplan dials it
         return outcome
 
     async def _answer(self, session: Session, visit: Visit) -> Outcome:
         match visit.verb:
-            case "route" | "dial":
+            case "route":
                 async with session.caller_waiting():
-                    outcome = await self._set_up(session, visit)
-                return await self._dial(session, visit) if visit.verb == "dial" and outcome is ROUTED else outcome
+                    return await self._set_up(session, visit)
+            case "dial":
+                return await self._set_up_and_dial(session, visit)
             case "ended":
                 return await self._ended(session, visit)
             case "ping":
@@ -216,22 +252,71 @@ class Bridge:
                 return UNKNOWN_VERB
 
     async def _set_up(self, session: Session, visit: Visit) -> Outcome:
-        """Decide, register with Millis, and put together what Dial needs; return ROUTED, or why nothing is dialled."""
-        config = visit.config
-        did = await self._asked_did(session, config)
-        call = visit.call = Call.from_request(session.request, config.rules.numbers, visit.bridge_call_id, did)
-        route = visit.route = choose_route(config.rules, call)
+        """Decide who answers, and see to it that the agent can be dialled; return how, or why nothing is dialled."""
+        rules = visit.config.rules
+        did = await self._asked_did(session, visit.config)
+        call = visit.call = Call.from_request(session.request, rules.numbers, visit.bridge_call_id, did)
+        route = visit.route = choose_route(rules, call)
         visit.to_tell |= _before_dial(call, route)
         if route.answering is None:
             return route.refusal or INTERNAL_ERROR
-        agent, dialling = route.answering.agent, route.answering.dialling
+        return await self._connect(session, visit, call, route.answering, call.arguments.get("redial", ""))
+
+    async def _connect(self, session: Session, visit: Visit, call: Call, rule: Rule, failed_region: str) -> Outcome:
+        """Register with Millis and put together what Dial needs; where the API is down, dial the rule's standby URI.
+
+        *failed_region* is the one whose agent leg was dialled in vain, "" for a call's first attempt. There is no third.
+        """
+        agent, dialling = rule.agent, rule.dialling
         body = await self._registration(session, visit, call, agent)
-        registration = await self._register(session, visit, agent, body)
-        visit.millis_call_id = safe_call_id(registration.call_id)
-        dial = dial_string(dialling.endpoint, SipUri.parse(registration.sip_uri, config.millis.allowed_hosts))
-        visit.to_tell |= {"MILLIS_CALL_ID": visit.millis_call_id, "MILLIS_DIAL": dial}
-        visit.dial_arguments = f"{dial},{dialling.ring_timeout_seconds},{dial_options(dialling)}"
-        return ROUTED
+        if rule.welcome and not failed_region:
+            await self._welcome(session, visit, rule.welcome)
+        regions = agent.regions_after(failed_region) if failed_region else agent.regions
+        visit.redial = visit.millis_call_id = ""
+        try:
+            registration = await self._register(session, visit, agent.account, regions, body)
+        except MillisError as error:
+            if agent.standby_uri is None or not error.elsewhere:
+                raise
+            uri, outcome = agent.standby_uri, ROUTED_STANDBY
+            visit.detail = str(error)
+        else:
+            visit.millis_call_id = safe_call_id(registration.call_id)
+            visit.detail = "; ".join(registration.earlier)
+            uri = SipUri.parse(registration.sip_uri, visit.config.millis.allowed_hosts)
+            if failed_region:
+                outcome = ROUTED_REDIAL
+            else:
+                outcome = ROUTED_FAILOVER if registration.earlier else ROUTED
+                visit.redial = registration.region if dialling.redial else ""
+        dial = dial_string(dialling.endpoint, uri)
+        visit.to_tell |= {
+            "MILLIS_CALL_ID": visit.millis_call_id,
+            "MILLIS_REDIAL": visit.redial,
+            "MILLIS_DIAL": dial,
+        }
+        visit.dial_arguments = f"{dial},{dialling.ring_timeout_seconds},{dial_options(dialling, rule.welcome.music)}"
+        visit.longest_dial_seconds = (
+            dialling.ring_timeout_seconds + dialling.max_duration_seconds + _AFTER_LONGEST_CALL_SECONDS
+        )
+        return outcome
+
+    async def _welcome(self, session: Session, visit: Visit, welcome: Welcome) -> None:
+        """Answer, and let the caller hear what the rule wants heard before the agent is called.
+
+        The prompt comes before the registration, whose SIP URI may not keep; so the dialplan's watchdog is given the time
+        of the prompt, and set to its usual time again with what is told next.
+        """
+        agi = visit.config.agi
+        watchdog = f"{agi.setup_timeout_seconds + _AFTER_SETUP_SECONDS:g}"
+        patient = {"TIMEOUT(absolute)": f"{agi.prompt_timeout_seconds:g}"} if welcome.prompt else {}
+        await session.set_variables(visit.to_tell | {"MILLIS_MUSIC": welcome.music} | patient)
+        visit.to_tell = {"TIMEOUT(absolute)": watchdog} if welcome.prompt else {}
+        await session.execute("Answer", "")
+        if welcome.prompt:
+            await session.execute("Playback", welcome.prompt)
+        if welcome.music:
+            await session.execute("StartMusicOnHold", welcome.music)
 
     async def _asked_did(self, session: Session, config: Config) -> str | None:
         expression = config.numbers.did_expression
@@ -246,30 +331,53 @@ class Bridge:
         limit = visit.config.metadata.value_limit_characters
         return metadata.registration(call, agent, metadata.build(call, agent, values, self._now(), limit))
 
-    async def _register(self, session: Session, visit: Visit, agent: Agent, body: Mapping[str, Any]) -> Registration:
+    async def _register(
+        self, session: Session, visit: Visit, account: str, regions: Sequence[str], body: Mapping[str, Any]
+    ) -> Registration:
         """Register the call; what does not depend on the answer is told to the dialplan meanwhile.
 
         So it costs the caller nothing, and a bridge that dies here has already named the rule's own fallback.
         """
-        session.begin_set_variables(visit.to_tell)
-        visit.to_tell = {}
+        if visit.to_tell:
+            session.begin_set_variables(visit.to_tell)
+            visit.to_tell = {}
         asked_at = self._clock()
-        visit.region = agent.region
+        visit.orphaned = True  # which is what remains if the caller leaves before the answer comes
         try:
-            return await self._millis.register(agent.account, agent.region, body)
+            visit.registration = await self._millis.register(account, regions, body)
+        except MillisError as error:
+            visit.orphaned = isinstance(error, MillisTimeout)
+            raise
         finally:
             visit.millis_seconds = self._clock() - asked_at
+        return visit.registration
+
+    async def _set_up_and_dial(self, session: Session, visit: Visit) -> Outcome:
+        """Dial from here, for a dialplan of one line; once more where the agent leg failed and the rule allows it."""
+        async with session.caller_waiting():
+            outcome = await self._set_up(session, visit)
+        if outcome.status is not Status.OK:
+            return outcome
+        outcome = await self._dial(session, visit)
+        if outcome.status is Status.OK or outcome is LEFT_DURING_DIAL or not visit.redial:
+            return outcome
+        assert visit.call is not None and visit.route is not None and visit.route.rule is not None  # noqa: S101, PT018 - it was dialled
+        async with session.caller_waiting():
+            await self._connect(session, visit, visit.call, visit.route.rule, visit.redial)
+        return await self._dial(session, visit)
 
     async def _dial(self, session: Session, visit: Visit) -> Outcome:
-        """Dial from here, for a dialplan of one line. The watchdog would end the conversation, so it goes first."""
-        await session.set_variables(visit.to_tell | {"TIMEOUT(absolute)": "0"})
-        visit.to_tell = {}
-        visit.setup_seconds = self._clock() - visit.started
+        """Dial and return how that went. The watchdog would end the conversation, so until then it guards its longest end."""
+        await session.set_variables(visit.to_tell | {"TIMEOUT(absolute)": str(visit.longest_dial_seconds)})
+        visit.to_tell = {"TIMEOUT(absolute)": "0"}
+        visit.orphaned = False
+        if visit.setup_seconds is None:
+            visit.setup_seconds = self._clock() - visit.started
         try:
             await session.execute("Dial", visit.dial_arguments)
+            return await self._ended(session, visit)
         except CallerHungUp:
             return LEFT_DURING_DIAL
-        return await self._ended(session, visit)
 
     async def _ended(self, session: Session, visit: Visit) -> Outcome:
         """Learn how the dialled call went; Asterisk's own words go into the call's line."""
@@ -303,7 +411,9 @@ def _before_dial(call: Call, route: Route) -> dict[str, str]:
     if route.answering is not None:
         dialling = route.answering.dialling
         known["MILLIS_DIAL_TIMEOUT"] = str(dialling.ring_timeout_seconds)
-        known["MILLIS_DIAL_OPTIONS"] = dial_options(dialling)
+        known["MILLIS_DIAL_OPTIONS"] = dial_options(dialling, route.answering.welcome.music)
+        if dialling.warning_seconds:
+            known |= WARNING_VARIABLES
     return known
 
 

@@ -45,6 +45,9 @@ class Reason(StrEnum):
     """Why, as a slug for people: the closed set behind `MILLIS_REASON`; `docs/dialplan.md` explains each one."""
 
     ROUTED = "routed"
+    ROUTED_FAILOVER = "routed-failover"
+    ROUTED_STANDBY = "routed-standby"
+    ROUTED_REDIAL = "routed-redial"
     ANSWERED = "answered"
     PONG = "pong"
     CALLER_HUNG_UP = "caller-hung-up"
@@ -54,6 +57,7 @@ class Reason(StrEnum):
     UNKNOWN_VERB = "unknown-verb"
     MILLIS_UNREACHABLE = "millis-unreachable"
     MILLIS_TIMEOUT = "millis-timeout"
+    MILLIS_DOWN = "millis-down"
     MILLIS_REFUSED = "millis-refused"
     MILLIS_NONSENSE = "millis-nonsense"
     BAD_URI = "bad-uri"

@@ -40,6 +40,8 @@ def _keys(old: Config, new: Config) -> Iterator[str]:
 
 
 def _accounts(old: Config, new: Config) -> Iterator[str]:
+    if old.agi.secret != new.agi.secret:
+        yield "the secret of AGI requests"
     for name in sorted(old.api_keys.keys() | new.api_keys.keys()):
         if old.api_keys.get(name) != new.api_keys.get(name):
             yield f"the API key of account {name}"

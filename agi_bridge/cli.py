@@ -6,6 +6,7 @@ Results go to standard output, problems to standard error. Only this module impo
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -265,6 +266,15 @@ def simulate_call(
         str, typer.Option("--bridge", metavar="HOST:PORT", help="Where the bridge listens.")
     ] = "127.0.0.1:4573",
     verb: Annotated[str, typer.Option("--verb", metavar="VERB", help="route, dial, ended or ping.")] = "route",
+    secret: Annotated[
+        str,
+        typer.Option(
+            "--secret",
+            metavar="TEXT",
+            envvar="AGI_BRIDGE_SECRET",
+            help="What the bridge wants to be told, if anything.",
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> int:
     """Play Asterisk: one call to a running bridge. Prints the conversation, and the variables that the dialplan gets."""
@@ -274,9 +284,9 @@ def simulate_call(
         raise typer.BadParameter(str(error), param_hint="--bridge") from None
     presentation = 0 if caller else 32
     channel = SimulatedChannel(did=did, caller_number=caller, caller_name=name, callingpres=presentation)
-    on_line = None if as_json else _print_line
     # As the dialplan does it: did=${URIENCODE(…)}.
-    arguments = (f"did={quote(did)}",)
+    arguments = (f"did={quote(did)}", f"secret={quote(secret)}")
+    on_line = None if as_json else _print_line
     played = _run(
         play_call(address.host, address.port, script=verb, arguments=arguments, channel=channel, on_line=on_line)
     )
@@ -295,12 +305,14 @@ async def _register(loaded: config.Config, call: Call, rule: Rule, as_json: bool
     body = metadata.registration(
         call, agent, metadata.build(call, agent, values, datetime.now(UTC), loaded.metadata.value_limit_characters)
     )
-    facts: dict[str, Any] = {"rule": rule.name, "region": agent.region, "account": agent.account}
+    facts: dict[str, Any] = {"rule": rule.name, "account": agent.account}
     async with app.open_millis(loaded) as millis:
         began = time.monotonic()
         try:
-            registration = await millis.register(agent.account, agent.region, body)
+            registration = await millis.register(agent.account, agent.regions, body)
             facts["status"] = "registered"
+            facts["region"] = registration.region
+            facts |= {"earlier": "; ".join(registration.earlier)} if registration.earlier else {}
             facts["millis_call_id"] = safe_call_id(registration.call_id)
             facts["sip_host"] = SipUri.parse(registration.sip_uri, loaded.millis.allowed_hosts).host
         except MillisError as error:
@@ -364,11 +376,11 @@ def _route_facts(loaded: config.Config, call: Call, chosen: Route) -> dict[str, 
     limit = loaded.metadata.value_limit_characters
     placeholder = SipUri("<SIP URI from Millis>", "")
     return facts | {
-        "POST": f"{loaded.millis.url(agent.region)}/register_sip_call",
+        "POST": f"{loaded.millis.url(agent.regions[0])}/register_sip_call",
         "body": metadata.registration(call, agent, metadata.build(call, agent, values, datetime.now(UTC), limit)),
         "MILLIS_DIAL": dial_string(dialling.endpoint, placeholder),
         "MILLIS_DIAL_TIMEOUT": dialling.ring_timeout_seconds,
-        "MILLIS_DIAL_OPTIONS": dial_options(dialling),
+        "MILLIS_DIAL_OPTIONS": dial_options(dialling, chosen.answering.welcome.music),
         "MILLIS_FALLBACK": chosen.fallback,
     }
 
@@ -431,9 +443,10 @@ def _health_line(answer: dict[str, Any]) -> str:
     standing = "ready" if answer.get("ready") else f"not ready: {answer.get('why_not')}"
     if "worker" not in answer:
         return standing
-    regions = "".join(f", {region} {state}" for region, state in answer.get("regions", {}).items())
+    # A closed breaker is one that lets calls through, which is nothing to tell.
+    down = (f"; region {region} is {state}" for region, state in answer.get("regions", {}).items() if state != "closed")
     return (
-        f"worker {answer.get('worker')} of {answer.get('workers')}: {standing}{regions}; version {answer.get('version')}, "
+        f"worker {answer.get('worker')} of {answer.get('workers')}: {standing}{''.join(down)}; version {answer.get('version')}, "
         f"{answer.get('config_file')} of {answer.get('config_loaded_at')}"
     )
 
@@ -468,6 +481,7 @@ def _complain(text: str) -> None:
 
 
 def _print_line(sender: str, line: str) -> None:
+    line = re.sub("(?<=: secret=).+", "*****", line)
     typer.echo(f"{'<' if sender == 'bridge' else '>'} {line}".rstrip())
 
 

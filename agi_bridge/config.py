@@ -15,15 +15,25 @@ import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+)
 
 from agi_bridge import dialplan, metadata
 from agi_bridge.agi.protocol import Limits, get_full_variable
 from agi_bridge.call import NOT_SENT_WORDS, WITHHELD_WORDS
-from agi_bridge.errors import ConfigError, Problem, UnsafeText
+from agi_bridge.dialplan import SipUri
+from agi_bridge.errors import BadSipUri, ConfigError, Problem, UnsafeText
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country
-from agi_bridge.routing import WITHHELD, Agent, Dialling, Rule, RuleBook
+from agi_bridge.routing import WITHHELD, Agent, Dialling, Rule, RuleBook, Welcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,6 +47,10 @@ _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,
 _HTTP_URL = re.compile(
     r"https?://(\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9_.-]+)(?::([0-9]{1,5}))?(?:/[^\s?#]*)?", re.ASCII
 )
+
+# What a dialplan can hold and hand over as it is: no comma, semicolon, quote, bracket, dollar or percent sign.
+_SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}", re.ASCII)
+_SHORTEST_SAFE_SECRET = 16
 
 # What phones show for a caller without a number; in a Call each of them is None.
 _WORDS_FOR_WITHHELD = WITHHELD_WORDS | NOT_SENT_WORDS
@@ -57,6 +71,7 @@ PRIVATE_NETWORKS = [
     "fc00::/7",
     "fe80::/10",
 ]
+_LOOPBACK = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +140,23 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _url_by_region(value: Any) -> dict[str, str]:
+    """Read one address for all regions, or a table of one for each."""
+    urls = value if isinstance(value, dict) else dict.fromkeys(REGIONS, value)
+    if unknown := sorted(set(urls) - set(REGIONS)):
+        raise ValueError(f'there is no region "{unknown[0]}"; there are: {", ".join(REGIONS)}')
+    if not all(isinstance(url, str) for url in urls.values()):
+        raise ValueError("must be an address in quotes, or a table with one for each region")
+    return {region: _http_url(url) for region, url in urls.items()}
+
+
+def _is_plain_http_elsewhere(url: str) -> bool:
+    """Return whether what is sent to *url* can be read on the way."""
+    scheme, _, rest = url.partition("://")
+    host = rest.partition("/")[0]
+    return scheme == "http" and not re.fullmatch(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", host)
+
+
 def _host_pattern(text: str) -> str:
     if not re.fullmatch(r"(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?", text):
         raise ValueError("must be a host name, an IPv4 address, or *.domain")
@@ -185,6 +217,8 @@ Dids = Annotated[list[Annotated[str, AfterValidator(_number)]], BeforeValidator(
 Callers = Annotated[list[Annotated[str, AfterValidator(_caller)]], BeforeValidator(_one_or_many)]
 Metadata = dict[Annotated[str, AfterValidator(_metadata_name)], Annotated[str, AfterValidator(_metadata_value)]]
 Place = Annotated[str, AfterValidator(dialplan.check_place)]
+Sound = Annotated[str, AfterValidator(dialplan.check_sound)]
+Music = Annotated[str, AfterValidator(dialplan.check_music)]
 Endpoint = Annotated[str, AfterValidator(dialplan.check_endpoint)]
 Region = Literal["us-west", "eu-west"]
 assert set(get_args(Region)) == set(REGIONS)  # noqa: S101 - one list, written twice because Literal needs it so
@@ -204,12 +238,31 @@ class AgiSettings(_Table):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     backlog: Annotated[int, Field(ge=1, le=65535)] = 1024
     session_limit: Annotated[int, Field(ge=1)] = 10_000
+    peer_rate_limit_per_second: Annotated[int, Field(ge=1)] = 1_000
+    peer_burst_connections: Annotated[int, Field(ge=1)] = 5_000
+    secret_file: str | None = None
     environment_timeout_seconds: Seconds = 5.0
     setup_timeout_seconds: Seconds = 5.5
+    prompt_timeout_seconds: Seconds = 30.0
     drain_timeout_seconds: Seconds = 10.0
     line_limit_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = Limits.line_bytes
     environment_limit_bytes: Annotated[int, Field(ge=2048, le=1_048_576)] = Limits.environment_bytes
     command_limit_bytes: Annotated[int, Field(ge=512, le=8190)] = Limits.command_bytes
+    refusal_log_seconds: Seconds = 10.0
+
+    # Not a key: it comes from the environment or from `secret_file`.
+    _secret: SecretStr = PrivateAttr(default=SecretStr(""))
+
+    def with_secret(self, secret: SecretStr) -> AgiSettings:
+        """Return these settings with what a request must know."""
+        settings = self.model_copy()
+        settings._secret = secret
+        return settings
+
+    @property
+    def secret(self) -> SecretStr:
+        """Return what a request must know, "" where none is wanted."""
+        return self._secret
 
     @property
     def addresses(self) -> list[Address]:
@@ -248,21 +301,31 @@ class MillisSettings(_Table):
     """`[millis]`: how Millis is reached and how long it may take."""
 
     region: Region = "us-west"
-    base_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    base_url: Annotated[dict[str, str], BeforeValidator(_url_by_region)] = {}
     allowed_hosts: Annotated[
         list[Annotated[str, AfterValidator(_host_pattern)]], BeforeValidator(_one_or_many), Field(min_length=1)
     ] = ["*.millis.ai"]
     api_key_file: str | None = None
     authorization_scheme: Annotated[str, AfterValidator(_scheme)] = ""
-    connect_timeout_seconds: Seconds = 2.0
-    timeout_seconds: Seconds = 4.0
+    connect_timeout_seconds: Seconds = 1.0
+    region_timeout_seconds: Seconds | None = None
+    timeout_seconds: Seconds = 3.9
     keepalive_seconds: Seconds = 30.0
     registration_limit: Annotated[int, Field(ge=1)] = 4_000
+    breaker_failures: Annotated[int, Field(ge=1, le=1000)] = 2
+    breaker_seconds: Seconds = 10.0
+    probe_seconds: Annotated[float, Field(ge=0, le=3600)] = 15.0
+    delete_orphans: bool = False
     response_limit_bytes: Annotated[int, Field(ge=1024, le=16_777_216)] = 65_536
 
     def url(self, region: str) -> str:
         """Return the address of the API of *region*, without a slash at its end."""
-        return self.base_url or REGIONS[region]
+        return self.base_url.get(region, REGIONS[region])
+
+    @property
+    def seconds_for_one_region(self) -> float:
+        """Return how long a region may take while there is another to ask; half of the whole time, where nothing is said."""
+        return self.region_timeout_seconds or self.timeout_seconds / 2
 
 
 class AccountSettings(_Table):
@@ -303,9 +366,16 @@ class _RouteKeys(_Table):
     include_metadata_in_prompt: bool | None = None
     account: str | None = None
     region: Region | None = None
+    failover: bool | None = None
+    standby_uri: str | None = None
     endpoint: Endpoint | None = None
     ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] | None = None
+    redial: bool | None = None
     max_duration_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    warning_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
+    answer: bool | None = None
+    prompt: Sound | None = None
+    music: Music | None = None
     dial_options: Annotated[str, Field(max_length=200)] | None = None
     allow_feature_keys: bool | None = None
     fallback: Place | None = None
@@ -409,14 +479,16 @@ class _Reader:
             self._problem("route", "there is no [[route]], so every call would take its fallback")
         self._no_name_twice(file.route)
         self._warn_of_shadows(file.route)
-        self._deadlines_fit()
+        self._deadlines_fit(rules)
+        self._somebody_can_connect()
         self._warn_about_listening()
         self._warn_about_plain_http()
         api_keys = self._api_keys(need_keys)
+        secret = self._secret(need_keys)
         if self.problems:
             raise ConfigError(self.problems)
         return Config(
-            file.agi,
+            file.agi.with_secret(secret),
             file.web,
             file.millis,
             file.numbers,
@@ -458,14 +530,18 @@ class _Reader:
             metadata=chosen["metadata"],
             include_metadata_in_prompt=chosen.get("include_metadata_in_prompt", False),
             account=account,
-            region=chosen.get("region", self.file.millis.region),
+            regions=self._regions(chosen),
+            standby_uri=self._standby_uri(where, chosen.get("standby_uri")),
         )
+        if "secret" in settings.arguments:
+            self._problem(f"{where}: arguments", "no rule sees the argument secret", "give yours another name")
         self._question_fits(where, agent)
         return Rule(
             name=settings.name,
             fallback=chosen.get("fallback", ""),
             agent=agent,
             dialling=self._dialling(where, chosen),
+            welcome=Welcome(**{key: chosen[key] for key in ("answer", "prompt", "music") if key in chosen}),
             did=tuple(map(Pattern.compile, settings.did)),
             caller=tuple(Pattern.compile(text) for text in settings.caller if text != WITHHELD),
             withheld=WITHHELD in settings.caller,
@@ -484,13 +560,33 @@ class _Reader:
             defaults.pop("agent_config_file", None)
         return {**defaults, **own, "metadata": {**defaults["metadata"], **own["metadata"]}}
 
+    def _regions(self, chosen: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the regions to ask, the chosen one first; two that have one address are one."""
+        millis = self.file.millis
+        first = chosen.get("region", millis.region)
+        others = [region for region in REGIONS if millis.url(region) != millis.url(first)]
+        return (first, *(others if chosen.get("failover", True) else ()))
+
+    def _standby_uri(self, where: str, text: str | None) -> SipUri | None:
+        if text is None:
+            return None
+        try:
+            return SipUri.parse(text, self.file.millis.allowed_hosts)
+        except BadSipUri as error:
+            self._problem(f"{where}: standby_uri", str(error))
+            return None
+
     def _dialling(self, where: str, chosen: Mapping[str, Any]) -> Dialling:
-        keys = ("endpoint", "ring_timeout_seconds", "max_duration_seconds", "dial_options")
+        keys = ("endpoint", "ring_timeout_seconds", "max_duration_seconds", "warning_seconds", "dial_options", "redial")
         dialling = Dialling(**{key: chosen[key] for key in keys if key in chosen})
         try:
             dialplan.check_dial_options(dialling.dial_options, chosen.get("allow_feature_keys", False))
         except ValueError as error:
             self._problem(f"{where}: dial_options", str(error))
+        if dialling.warning_seconds >= dialling.max_duration_seconds:
+            self._problem(
+                f"{where}: warning_seconds", "must be shorter than max_duration_seconds, which it comes before"
+            )
         return dialling
 
     def _agent_config(self, where: str, chosen: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -593,14 +689,52 @@ class _Reader:
                     takes_all = takes_all or settings.name
                 taken.update({did: settings.name for did in settings.did if did not in taken})
 
-    def _deadlines_fit(self) -> None:
+    def _deadlines_fit(self, rules: Iterable[Rule]) -> None:
+        """Report limits of which one leaves no room for another that must fit into it."""
         millis, agi = self.file.millis, self.file.agi
         if millis.connect_timeout_seconds > millis.timeout_seconds:
             self._problem(
                 "millis.connect_timeout_seconds", "is longer than millis.timeout_seconds, which holds for all"
             )
+        if millis.seconds_for_one_region > millis.timeout_seconds:
+            self._problem(
+                "millis.region_timeout_seconds", "is longer than millis.timeout_seconds, which holds for all regions"
+            )
+        elif millis.seconds_for_one_region == millis.timeout_seconds and any(
+            len(rule.agent.regions) > 1 for rule in rules
+        ):
+            self._problem(
+                "millis.region_timeout_seconds",
+                "leaves no time for the second region after a first one that does not answer",
+                "make it shorter than timeout_seconds, or set failover = false under [defaults]",
+            )
         if millis.timeout_seconds >= agi.setup_timeout_seconds:
             self._problem("agi.setup_timeout_seconds", "must be longer than millis.timeout_seconds")
+        if millis.probe_seconds >= millis.keepalive_seconds:
+            self.warnings.append(
+                Problem(
+                    "millis.probe_seconds",
+                    "is not shorter than keepalive_seconds, so no connection stays warm between two probes",
+                    "make it shorter",
+                )
+            )
+
+    def _somebody_can_connect(self) -> None:
+        """Report an allow list without any address that a connection to us could come from."""
+        agi = self.file.agi
+        unread = any(problem.path.startswith(("agi.allow", "agi.listen")) for problem in self.problems)
+        reachable = any(_can_reach(network, address.host) for network in agi.networks for address in agi.addresses)
+        if not (reachable or unread):
+            self._problem(
+                "agi.allow",
+                f"nobody could connect: no address on it can reach {' or '.join(agi.listen)}",
+                "allow the address of the PBX, as the bridge sees it; 127.0.0.1 and ::1 if it is on the same machine",
+            )
+        for text in agi.allow:
+            if ipaddress.ip_network(text).prefixlen == 0:
+                self.warnings.append(
+                    Problem("agi.allow", f"{text} admits everybody", "name the addresses of the PBX, and no more")
+                )
 
     def _warn_about_listening(self) -> None:
         for text in filter(_is_open_to_others, self.file.agi.listen):
@@ -621,11 +755,7 @@ class _Reader:
             )
 
     def _warn_about_plain_http(self) -> None:
-        url = self.file.millis.base_url
-        if url is None or not url.startswith("http:"):
-            return
-        host = url.removeprefix("http://").partition("/")[0]
-        if not re.fullmatch(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", host):
+        if any(_is_plain_http_elsewhere(self.file.millis.url(region)) for region in REGIONS):
             self.warnings.append(
                 Problem("millis.base_url", "sends the API key over the network unencrypted", "use https://")
             )
@@ -657,6 +787,27 @@ class _Reader:
                 self._problem(path, "there is no Millis API key", self._key_suggestion(name))
         return keys
 
+    def _secret(self, need_keys: bool) -> SecretStr:
+        """Return what a request must know: from the environment, else from the file."""
+        secret, path, name = self.environ.get("AGI_BRIDGE_SECRET", "").strip(), "AGI_BRIDGE_SECRET", ""
+        if not secret and self.file.agi.secret_file and need_keys:
+            path, name = "agi.secret_file", self.file.agi.secret_file
+            content = self._read(path, name)
+            secret = (content or "").strip()
+            if content is not None and not secret:
+                self._problem(path, f"{name} is empty", "write the secret into it, or leave secret_file out")
+        if secret and not _SECRET.fullmatch(secret):
+            self._problem(
+                path,
+                "the secret holds signs that a dialplan cannot carry, or more than 200",
+                "letters, digits and . _ ~ + / = -, such as `openssl rand -hex 24` prints",
+            )
+        elif secret and len(secret) < _SHORTEST_SAFE_SECRET:
+            self.warnings.append(
+                Problem(path, "the secret can be guessed", f"take at least {_SHORTEST_SAFE_SECRET} signs")
+            )
+        return SecretStr(secret)
+
     def _key_suggestion(self, name: str) -> str:
         if name == DEFAULT_ACCOUNT:
             return "set MILLIS_API_KEY, or name a file in MILLIS_API_KEY_FILE or api_key_file"
@@ -664,6 +815,22 @@ class _Reader:
         if variable:
             return f"set {variable}, or name a file in api_key_file"
         return "name a file in api_key_file, or an environment variable in api_key_env"
+
+
+def _can_reach(network: Network, listening: str) -> bool:
+    """Return whether a connection from *network* can arrive at the address *listening*; of a host name, who knows."""
+    on_this_machine = any(network.overlaps(loopback) for loopback in _LOOPBACK)
+    if listening == "localhost":
+        return on_this_machine
+    try:
+        address = ipaddress.ip_address(listening)
+    except ValueError:
+        return True
+    if network.version != address.version:
+        return False
+    if address.is_loopback:
+        return on_this_machine
+    return address.is_unspecified or not network.is_loopback
 
 
 def _problem(found: Any, raw: Mapping[str, Any]) -> Problem:

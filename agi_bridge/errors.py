@@ -16,6 +16,7 @@
         ├── MillisUnreachable    no connection, or one that broke
         ├── MillisTimeout        no answer within the deadline
         ├── MillisBusy           our own limit: too many registrations under way
+        ├── MillisDown           every region is known to be down, so none was asked
         ├── MillisRefused        an HTTP status that says no
         └── MillisNonsense       an answer without a usable SIP URI
             └── BadSipUri        a SIP URI off the allow-list
@@ -29,6 +30,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from agi_bridge.call import Outcome, Reason, Result
+
+TOO_MANY_REQUESTS = 429
+# Bad gateway, unavailable, gateway timeout: what stands before the API says that the API is not there.
+GATEWAY_ERRORS = frozenset({502, 503, 504})
 
 
 class BridgeError(Exception):
@@ -107,35 +112,61 @@ class UnsafeText(BridgeError):
 
 
 class MillisError(BridgeError):
-    """The call could not be registered with Millis."""
+    """The call could not be registered with Millis.
+
+    `earlier` says how the regions failed that were asked before this one. Where `elsewhere` is true, something other than
+    the asked region may still take the call: another region, or the rule's standby URI. Where `shows_outage` is true, the
+    region itself is in trouble, and not merely this call.
+    """
 
     outcome = Outcome(Result.MILLIS, Reason.MILLIS_UNREACHABLE)
+    elsewhere = True
+    shows_outage = False
+    earlier: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "; ".join((*self.earlier, super().__str__()))
 
 
 class MillisUnreachable(MillisError):
     """No connection could be made, or it broke before an answer came."""
+
+    shows_outage = True
 
 
 class MillisTimeout(MillisError):
     """Millis did not answer within the deadline."""
 
     outcome = Outcome(Result.MILLIS, Reason.MILLIS_TIMEOUT)
+    shows_outage = True
 
 
 class MillisBusy(MillisError):
     """Our own limit on registrations under way is reached; the call does not queue."""
 
     outcome = Outcome(Result.BRIDGE, Reason.BUSY)
+    elsewhere = False
+
+
+class MillisDown(MillisError):
+    """Every region that may be asked is known to be down; the caller does not wait to learn it again."""
+
+    outcome = Outcome(Result.MILLIS, Reason.MILLIS_DOWN)
 
 
 class MillisRefused(MillisError):
-    """Millis answered with an HTTP status that is not a success."""
+    """Millis answered with an HTTP status that is not a success; *retry_after_seconds* is its own advice, if it gave any."""
 
     outcome = Outcome(Result.MILLIS, Reason.MILLIS_REFUSED)
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, retry_after_seconds: float = 0.0) -> None:
         super().__init__(f"HTTP {status}: {detail}" if detail else f"HTTP {status}")
         self.status = status
+        self.retry_after_seconds = retry_after_seconds
+        # What is wrong with the key, the credit or the request is wrong everywhere.
+        self.elsewhere = status >= 500 or status == TOO_MANY_REQUESTS
+        # A 500 may be about one agent alone, and must not keep the calls of others from this region.
+        self.shows_outage = status in GATEWAY_ERRORS
 
 
 class MillisNonsense(MillisError):
@@ -148,3 +179,4 @@ class BadSipUri(MillisNonsense):
     """The SIP URI is off the allow-list and must not be dialled."""
 
     outcome = Outcome(Result.MILLIS, Reason.BAD_URI)
+    elsewhere = False

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from agi_bridge.call import Call
+    from agi_bridge.dialplan import SipUri
     from agi_bridge.numbers import Numbers, Pattern
 
 # The word by which a rule's `caller` means "whoever withholds the number".
@@ -38,6 +39,7 @@ class Agent:
     """The Millis agent that a rule names, and what it is told.
 
     `metadata` holds a rule's own keys: a literal, or an expression (`${…}`) that Asterisk evaluates for each call.
+    `regions` are asked in their order; `standby_uri` is dialled when none of them can be had.
     """
 
     agent_id: str | None = None
@@ -45,17 +47,43 @@ class Agent:
     metadata: Mapping[str, str] = field(default_factory=dict)
     include_metadata_in_prompt: bool = False
     account: str = "default"
-    region: str = "us-west"
+    regions: tuple[str, ...] = ("us-west",)
+    standby_uri: SipUri | None = None
+
+    def regions_after(self, failed: str) -> tuple[str, ...]:
+        """Return the regions to ask when the agent leg of *failed* was refused: the others, or the same where it is alone."""
+        return tuple(region for region in self.regions if region != failed) or self.regions
 
 
 @dataclass(frozen=True, slots=True)
 class Dialling:
-    """How the PBX dials the agent: PJSIP endpoint, seconds of ringing and of talking, further Dial options."""
+    """How the PBX dials the agent: PJSIP endpoint, seconds of ringing and of talking, further Dial options.
+
+    With `redial`, an agent leg that fails is dialled once more, with another registration. `warning_seconds` before the
+    longest duration is over the caller hears a beep; 0: none.
+    """
 
     endpoint: str = "millis"
-    ring_timeout_seconds: int = 20
+    ring_timeout_seconds: int = 10
     max_duration_seconds: int = 3600
+    warning_seconds: int = 0
     dial_options: str = ""
+    redial: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What the caller gets before the agent is called: an answer, a `prompt` played once, a class of `music` from then on.
+
+    Without any of it the caller hears ringing. Prompt and music need the answer, and bring it.
+    """
+
+    answer: bool = False
+    prompt: str = ""
+    music: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.answer or self.prompt or self.music)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +97,7 @@ class Rule:
     fallback: str
     agent: Agent = Agent()
     dialling: Dialling = Dialling()
+    welcome: Welcome = Welcome()
     did: tuple[Pattern, ...] = ()
     caller: tuple[Pattern, ...] = ()
     withheld: bool = False

@@ -1,8 +1,9 @@
 """The story of one call: one test an outcome, with two small fakes, the PBX's conversation and Millis."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from agi_bridge.errors import (
     BridgeError,
     CallerHungUp,
     MillisBusy,
+    MillisDown,
     MillisNonsense,
     MillisRefused,
     MillisTimeout,
@@ -51,7 +53,7 @@ fallback = "reception,s,1"
 metadata = { team = "sales", tier = "${DB(tier/${CALLERID(num)})}" }
 """
 
-GOOD = Registration("call-1", "sip:call-1@sip.millis.ai")
+GOOD = Registration("call-1", "sip:call-1@sip.millis.ai", "us-west")
 
 
 class FakeSession:
@@ -80,6 +82,7 @@ class FakeSession:
         self.asked: list[str] = []
         self.round_trips: list[list[str]] = []
         self.errors: dict[str, BaseException] = {}
+        self.on_execute: Callable[[], None] = lambda: None
 
     async def set_variables(self, variables: Mapping[str, str]) -> None:
         """Set variables, and wait until Asterisk has."""
@@ -106,6 +109,7 @@ class FakeSession:
         if application in self.errors:
             raise self.errors[application]
         self.executed.append((application, argument))
+        self.on_execute()
         return "-1"
 
     @asynccontextmanager
@@ -137,14 +141,23 @@ class FakeMillis:
     def __init__(self, answer: Registration | Exception = GOOD) -> None:
         self.answer = answer
         self.bodies: list[Mapping[str, Any]] = []
+        self.regions: list[tuple[str, ...]] = []
+        self.abandoned: list[tuple[str, str]] = []
+        self.on_register: Callable[[], None] = lambda: None
         self.cancelled = False
 
-    async def register(self, account: str, region: str, body: Mapping[str, Any]) -> Registration:
+    async def register(self, account: str, regions: Sequence[str], body: Mapping[str, Any]) -> Registration:
         """Answer one registration."""
         self.bodies.append(body)
+        self.regions.append(tuple(regions))
+        self.on_register()
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+    async def abandon(self, account: str, registration: Registration) -> None:
+        """Note whose registration nobody dials."""
+        self.abandoned.append((account, registration.call_id))
 
 
 class SilentMillis(FakeMillis):
@@ -154,7 +167,7 @@ class SilentMillis(FakeMillis):
         super().__init__()
         self.on_asked = on_asked
 
-    async def register(self, account: str, region: str, body: Mapping[str, Any]) -> Registration:
+    async def register(self, account: str, regions: Sequence[str], body: Mapping[str, Any]) -> Registration:
         """Wait until given up."""
         self.on_asked()
         try:
@@ -192,6 +205,7 @@ async def test_a_routed_call_gets_everything_that_dial_needs_and_the_status_last
         ("MILLIS_DIAL_TIMEOUT", "25"),
         ("MILLIS_DIAL_OPTIONS", "iS(600)g"),
         ("MILLIS_CALL_ID", "call-1"),
+        ("MILLIS_REDIAL", "us-west"),
         ("MILLIS_DIAL", "PJSIP/millis/sip:call-1@sip.millis.ai"),
         ("MILLIS_STATUS", "ok"),
     ]
@@ -206,7 +220,7 @@ async def test_what_does_not_need_millis_is_told_while_it_answers():
 
     assert session.round_trips == [
         ["MILLIS_BRIDGE_CALL_ID", "MILLIS_FALLBACK", "MILLIS_DIAL_TIMEOUT", "MILLIS_DIAL_OPTIONS"],
-        ["MILLIS_CALL_ID", "MILLIS_DIAL", "MILLIS_STATUS"],
+        ["MILLIS_CALL_ID", "MILLIS_REDIAL", "MILLIS_DIAL", "MILLIS_STATUS"],
     ]
 
 
@@ -277,6 +291,7 @@ async def test_the_line_of_a_call_tells_its_story():
         "channel": "PJSIP/trunk-00000001",
         "rule": "sales",
         "fallback": "reception,s,1",
+        "region": "us-west",
         "millis_call_id": "call-1",
         "millis_ms": 125.0,
         "total_ms": 375.0,
@@ -447,11 +462,15 @@ async def test_the_line_of_a_bad_uri_names_the_call_to_ask_millis_about():
     assert line["millis_call_id"] == "call-1"
 
 
-async def test_dial_clears_the_watchdog_and_dials_with_the_same_safety():
-    """The dial verb takes the dialplan's time limit away and hands Dial one quoted argument."""
+async def test_dial_moves_the_watchdog_and_dials_with_the_same_safety():
+    """The dial verb lets the dialplan's time limit guard the longest call, takes it away afterwards, and quotes for Dial."""
     session = FakeSession("dial")
     session.values["${DIALSTATUS}"] = "ANSWER"
+    limits = []
+    session.on_execute = lambda: limits.append(session.set["TIMEOUT(absolute)"])
     line = await play(session)
+
+    assert limits == [str(25 + 600 + 5)]
 
     assert session.executed == [("Dial", "PJSIP/millis/sip:call-1@sip.millis.ai,25,iS(600)g")]
     assert session.set["TIMEOUT(absolute)"] == "0"
@@ -498,6 +517,219 @@ async def test_a_bridge_that_stops_during_dial_still_writes_the_calls_line():
 
     assert [(line["result"], line["reason"]) for line in lines] == [("unknown", "bridge-stopped")]
     assert session.closed
+
+
+# What the caller hears meanwhile.
+
+
+async def test_a_welcome_comes_before_the_registration():
+    """Prompt and music are heard before Millis is asked, for its SIP URI may not keep; the watchdog waits for the prompt."""
+    session, millis = FakeSession(), FakeMillis()
+    millis.on_register = lambda: session.executed.append(("register", ""))
+    await play(session, millis, CONFIG.replace('"-Nsales"', '"-Nsales"\nprompt = "custom/hello"\nmusic = "jazz"'))
+
+    assert session.executed == [
+        ("Answer", ""),
+        ("Playback", "custom/hello"),
+        ("StartMusicOnHold", "jazz"),
+        ("register", ""),
+    ]
+    assert session.round_trips[0][-2:] == ["MILLIS_MUSIC", "TIMEOUT(absolute)"]
+    assert (session.set["MILLIS_MUSIC"], session.set["TIMEOUT(absolute)"]) == ("jazz", "6")
+    assert session.set["MILLIS_DIAL_OPTIONS"] == "iS(600)m(jazz)g"
+
+
+async def test_an_answer_alone_leaves_the_watchdog_as_it_is():
+    """Without a prompt nothing takes long enough to need more time."""
+    session = FakeSession()
+    await play(session, text=CONFIG.replace('"-Nsales"', '"-Nsales"\nanswer = true'))
+
+    assert session.executed == [("Answer", "")]
+    assert "TIMEOUT(absolute)" not in session.set
+
+
+async def test_nobody_is_welcomed_twice():
+    """A second attempt goes straight to Millis."""
+    session = FakeSession(arg_1="redial=us-west")
+    await play(session, text=CONFIG.replace('"-Nsales"', '"-Nsales"\nprompt = "custom/hello"'))
+
+    assert session.executed == []
+
+
+async def test_a_warning_before_the_end_says_how_it_sounds():
+    """Dial's option L plays what these variables name, to the caller alone."""
+    session = FakeSession()
+    await play(session, text=CONFIG.replace('"-Nsales"', '"-Nsales"\nwarning_seconds = 30'))
+
+    assert session.set["MILLIS_DIAL_OPTIONS"] == "iS(600)L(600000:30000)g"
+    assert session.set["LIMIT_WARNING_FILE"] == "beep"
+    assert (session.set["LIMIT_PLAYAUDIO_CALLER"], session.set["LIMIT_PLAYAUDIO_CALLEE"]) == ("yes", "no")
+
+
+# The rungs of the ladder.
+
+
+async def test_rules_regions_are_asked_in_their_order():
+    """The rule's own region comes first, and the other stands behind it."""
+    millis = FakeMillis()
+    await play(FakeSession(), millis, CONFIG.replace("[numbers]", '[millis]\nregion = "eu-west"\n[numbers]'))
+
+    assert millis.regions == [("eu-west", "us-west")]
+
+
+async def test_a_rule_without_failover_stays_in_its_region():
+    """Where the law keeps calls in one region, the other is not asked."""
+    millis = FakeMillis()
+    await play(FakeSession(), millis, CONFIG.replace('"-Nsales"', '"-Nsales"\nfailover = false'))
+
+    assert millis.regions == [("us-west",)]
+
+
+async def test_a_call_that_the_second_region_took_says_so():
+    """The dialplan and the line learn which rung answered, and the line how the first region failed."""
+    session = FakeSession()
+    line = await play(session, FakeMillis(replace(GOOD, region="eu-west", earlier=("us-west: HTTP 503",))))
+
+    assert (session.set["MILLIS_STATUS"], session.set["MILLIS_REASON"]) == ("ok", "routed-failover")
+    assert (line["result"], line["reason"]) == ("completed", "routed-failover")
+    assert (line["region"], line["detail"]) == ("eu-west", "us-west: HTTP 503")
+
+
+STANDBY = CONFIG.replace('"-Nsales"', '"-Nsales"\nstandby_uri = "sip:standby@sip.millis.ai"')
+
+
+@pytest.mark.parametrize(
+    "error", [MillisUnreachable("x"), MillisTimeout("x"), MillisRefused(503, ""), MillisDown("x"), MillisNonsense("x")]
+)
+async def test_the_standby_uri_is_dialled_when_the_api_is_down(error: Exception):
+    """With the API down and a standby URI, the call reaches an agent; the line says how, and why."""
+    session = FakeSession()
+    line = await play(session, FakeMillis(error), STANDBY)
+
+    assert session.set["MILLIS_DIAL"] == "PJSIP/millis/sip:standby@sip.millis.ai"
+    assert (session.set["MILLIS_STATUS"], session.set["MILLIS_REASON"]) == ("ok", "routed-standby")
+    assert (session.set["MILLIS_CALL_ID"], session.set["MILLIS_REDIAL"]) == ("", "")
+    assert (line["reason"], line["detail"]) == ("routed-standby", str(error))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(MillisRefused(402, "no credit"), "millis-refused"), (MillisBusy("x"), "busy")],
+    ids=["refused", "busy"],
+)
+async def test_the_standby_uri_mends_no_refusal(error: Exception, reason: str):
+    """A call that is refused for its own sake, or that is one too many, takes its fallback."""
+    session = FakeSession()
+    await play(session, FakeMillis(error), STANDBY)
+
+    assert (session.set["MILLIS_STATUS"], session.set["MILLIS_REASON"]) == ("fallback", reason)
+
+
+async def test_a_redial_asks_the_other_region_and_keeps_the_calls_id():
+    """Asked again after a failed agent leg, the bridge registers elsewhere, and allows no third attempt."""
+    session = FakeSession(arg_1="redial=us-west", arg_2="bridge_call_id=abc123")
+    millis = FakeMillis(replace(GOOD, region="eu-west"))
+    line = await play(session, millis)
+
+    assert millis.regions == [("eu-west",)]
+    assert (session.set["MILLIS_STATUS"], session.set["MILLIS_REASON"]) == ("ok", "routed-redial")
+    assert session.set["MILLIS_REDIAL"] == ""
+    assert session.set["MILLIS_BRIDGE_CALL_ID"] == line["bridge_call_id"] == "abc123"
+
+
+async def test_a_redial_where_there_is_one_region_registers_there_again():
+    """The old SIP URI may be spent, so even in the same region the call is registered anew."""
+    session, millis = FakeSession(arg_1="redial=us-west"), FakeMillis()
+    await play(session, millis, CONFIG.replace('"-Nsales"', '"-Nsales"\nfailover = false'))
+
+    assert millis.regions == [("us-west",)]
+
+
+async def test_a_rule_may_forbid_the_redial():
+    """With `redial = false` the dialplan is not told to come again."""
+    session = FakeSession()
+    await play(session, text=CONFIG.replace('"-Nsales"', '"-Nsales"\nredial = false'))
+
+    assert session.set["MILLIS_REDIAL"] == ""
+
+
+async def test_an_id_from_the_dialplan_that_is_no_plain_word_is_not_taken():
+    """What cannot be an id of ours is replaced by a new one."""
+    line = await play(FakeSession(arg_1="bridge_call_id=%22%20or%0A"))
+
+    assert len(line["bridge_call_id"]) == 32
+
+
+async def test_dial_tries_a_failed_agent_leg_once_more():
+    """The one-line variant climbs the same rung by itself, once."""
+    session, millis = FakeSession("dial"), FakeMillis()
+    session.values["${DIALSTATUS}"] = "CONGESTION"
+    line = await play(session, millis)
+
+    assert millis.regions == [("us-west", "eu-west"), ("eu-west",)]
+    assert [application for application, _ in session.executed] == ["Dial", "Dial"]
+    assert (session.set["MILLIS_STATUS"], line["reason"]) == ("fallback", "agent-congestion")
+
+
+# Registrations that nobody dials.
+
+
+async def test_a_registration_that_the_dialplan_did_not_hear_of_is_an_orphan():
+    """When the last variables do not arrive, Millis's registration is abandoned, after the call's line."""
+    session, millis = FakeSession(), FakeMillis()
+    session.errors = {"MILLIS_STATUS": SessionLost("gone")}
+    line = await play(session, millis)
+
+    assert line["orphaned"]
+    assert millis.abandoned == [("default", "call-1")]
+
+
+async def test_a_registration_with_a_bad_uri_is_an_orphan():
+    """What must not be dialled is abandoned too."""
+    millis = FakeMillis(replace(GOOD, sip_uri="sip:a@evil.example"))
+    line = await play(FakeSession(), millis)
+
+    assert line["orphaned"]
+    assert millis.abandoned == [("default", "call-1")]
+
+
+async def test_a_caller_who_leaves_during_the_registration_may_leave_an_orphan():
+    """Nobody knows whether Millis had registered the call; the line says that it may have."""
+    session = FakeSession()
+    millis = SilentMillis(on_asked=session.hang_up)
+    line = await play(session, millis)
+
+    assert line["orphaned"]
+    assert millis.abandoned == []
+
+
+async def test_a_call_that_is_dialled_leaves_no_orphan():
+    """Neither `route` nor `dial` abandons what is dialled, however the dialling ends."""
+    for session in (FakeSession("route"), FakeSession("dial")):
+        millis = FakeMillis()
+        line = await play(session, millis)
+
+        assert "orphaned" not in line
+        assert millis.abandoned == []
+
+
+async def test_a_call_keeps_the_rules_that_it_began_with():
+    """A change of the configuration while Millis thinks does not reach the call under way."""
+    session = FakeSession()
+    bridge = a_bridge(millis := FakeMillis())
+    other = config.load(
+        CONFIG.replace('"*.millis.ai"', "").replace(
+            "[numbers]", '[millis]\nallowed_hosts = "other.example"\n[numbers]'
+        ),
+        {"MILLIS_API_KEY": "k"},
+        lambda name: b"",
+    )
+    millis.on_register = lambda: bridge.reconfigure(other)
+    await bridge.handle(session)
+    again = FakeSession()
+    await bridge.handle(again)
+
+    assert (session.set["MILLIS_STATUS"], again.set["MILLIS_REASON"]) == ("ok", "bad-uri")
 
 
 async def test_ended_joins_the_call_by_its_id_and_sets_nothing():
@@ -574,7 +806,8 @@ class FakeMeter:
         if self.error is not None:
             raise self.error
         rule = visit.route.rule_name if visit.route else ""
-        self.calls.append((visit.verb, rule, outcome.reason, visit.region, total_seconds, visit.setup_seconds))
+        region = visit.registration.region if visit.registration else ""
+        self.calls.append((visit.verb, rule, outcome.reason, region, total_seconds, visit.setup_seconds))
 
 
 def a_counted_bridge(meter: FakeMeter) -> Bridge:
@@ -592,7 +825,7 @@ async def test_every_call_is_counted_once_with_its_times():
 
     assert meter.calls == [
         ("route", "sales", "routed", "us-west", 0.375, None),
-        ("dial", "sales", "never-dialled", "us-west", 0.5, 0.375),
+        ("dial", "sales", "never-dialled", "us-west", 0.75, 0.375),
         ("ping", "", "pong", "", 0.125, None),
     ]
 
@@ -612,7 +845,7 @@ async def test_a_call_keeps_the_configuration_that_it_began_with():
     stricter = config.load(f'[millis]\nallowed_hosts = "x"\n{CONFIG}', {"MILLIS_API_KEY": "k"}, lambda name: b"")
 
     class ReloadingMillis(FakeMillis):
-        async def register(self, account: str, region: str, body: Mapping[str, Any]) -> Registration:
+        async def register(self, account: str, regions: Sequence[str], body: Mapping[str, Any]) -> Registration:
             bridge.reconfigure(stricter)
             return GOOD
 

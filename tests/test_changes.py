@@ -24,8 +24,9 @@ agent_id = "x"
 """
 
 
-def load(text, key="k"):
-    return config.load(text, {"MILLIS_API_KEY": key}, lambda name: b"")
+def load(text, key="k", secret=""):
+    environ = {"MILLIS_API_KEY": key, "AGI_BRIDGE_SECRET": secret}
+    return config.load(text, environ, lambda name: b"")
 
 
 @pytest.mark.parametrize(
@@ -52,5 +53,6 @@ def test_another_order_is_a_change():
 
 
 def test_a_key_of_millis_is_compared_but_not_shown():
-    """Another API key is told by the name of its account."""
+    """Another API key is told by the name of its account, another secret of AGI as such."""
+    assert changes(load(OLD), load(OLD, secret="0123456789abcdef")) == ("the secret of AGI requests",)
     assert changes(load(OLD), load(OLD, key="other")) == ("the API key of account default",)

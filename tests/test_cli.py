@@ -62,7 +62,7 @@ reject = true
 def alone(tmp_path, monkeypatch):
     """Run in an empty folder with a key, a terminal of usual width, and nothing else from the environment."""
     monkeypatch.chdir(tmp_path)
-    for name in ("AGI_BRIDGE_CONFIG", "MILLIS_API_KEY_FILE"):
+    for name in ("AGI_BRIDGE_CONFIG", "AGI_BRIDGE_SECRET", "MILLIS_API_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MILLIS_API_KEY", KEY)
     monkeypatch.setenv("COLUMNS", "80")
@@ -342,7 +342,7 @@ def test_route_shows_what_would_happen(run, configured):
         "rule": "sales (number 1 of 3, the first that matches)",
         "POST": "http://127.0.0.1:1/register_sip_call",
         "MILLIS_DIAL": "PJSIP/millis/<SIP URI from Millis>",
-        "MILLIS_DIAL_TIMEOUT": "20",
+        "MILLIS_DIAL_TIMEOUT": "10",
         "MILLIS_DIAL_OPTIONS": "iS(3600)",
         "MILLIS_FALLBACK": "millis-fallback,s,1",
     }
@@ -516,7 +516,7 @@ async def test_simulated_call_as_json(run, bridge, millis):
     assert code == DONE
     assert shown["AGISTATUS"] == "SUCCESS"
     assert {name for name in shown if name.startswith("MILLIS_")} == {
-        *("MILLIS_STATUS", "MILLIS_DIAL", "MILLIS_DIAL_TIMEOUT", "MILLIS_DIAL_OPTIONS"),
+        *("MILLIS_STATUS", "MILLIS_DIAL", "MILLIS_REDIAL", "MILLIS_DIAL_TIMEOUT", "MILLIS_DIAL_OPTIONS"),
         *("MILLIS_FALLBACK", "MILLIS_BRIDGE_CALL_ID", "MILLIS_CALL_ID"),
     }
 
@@ -537,6 +537,30 @@ async def test_simulated_call_ends_as_the_dialplan_would_see_it(run, bridge, arg
     shown = json.loads(out)
 
     assert (given, shown.get("MILLIS_STATUS"), shown.get("MILLIS_REASON")) == (code, status, reason)
+
+
+async def test_simulated_call_tells_the_secret_and_does_not_show_it(run, bridge, monkeypatch):
+    """The secret comes from the option or the environment, reaches the bridge, and is not in what is printed."""
+    _, out, _ = await call(run, bridge, "--did", "0", "--verb", "ping", "--secret", "open/sesame")
+    monkeypatch.setenv("AGI_BRIDGE_SECRET", "open/sesame")
+    _, again, _ = await call(run, bridge, "--did", "0", "--verb", "ping")
+
+    assert "> agi_arg_2: secret=*****" in out.splitlines()
+    assert "> agi_arg_2: secret=*****" in again.splitlines()
+    assert "sesame" not in out + again
+
+
+@pytest.mark.parametrize(("said", "code"), [("open-sesame-if-you-please", DONE), ("sesame", FAILED)])
+async def test_simulated_call_to_a_bridge_with_a_secret(run, configured, tmp_path, said, code):
+    """With the bridge's own secret the call is answered, with another it is refused."""
+    (tmp_path / "agi.secret").write_text("open-sesame-if-you-please\n")
+    text = (tmp_path / "bridge.toml").read_text()
+    (tmp_path / "bridge.toml").write_text(text.replace("[agi]", '[agi]\nsecret_file = "agi.secret"'))
+    with program("serve") as process:
+        host, port = (await asyncio.to_thread(told, process, "listening for FastAGI"))["address"]
+        given, _, _ = await call(run, f"{host}:{port}", "--did", "0", "--verb", "ping", "--secret", said)
+
+    assert given == code
 
 
 async def test_simulated_call_encodes_its_number_as_the_dialplan_does(run, bridge):
@@ -721,6 +745,19 @@ def test_health_at_what_is_no_address(run):
     code, _, err = run("health", "--url", "http://x")
     assert code == MISUSED
     assert "must be an address and a port" in err
+
+
+async def test_health_names_a_region_that_is_down(run, tmp_path):
+    """A bridge whose Millis is down is ready all the same, and the line says which region is out."""
+    async with SimulatedMillis(fault=Fault(status=503)) as millis:
+        config = write_config(tmp_path, millis, more="[[route]]\nname='x'\nagent_id='x'\n")
+        config.write_text(config.read_text().replace("[defaults]", "breaker_failures = 1\n[defaults]"))
+        async with serving(config) as served:
+            await served.started()
+            await served.wrote("region", state="open")
+            code, out, _ = await asyncio.to_thread(run, "health", "--url", "{}:{}".format(*served.web_address))
+
+    assert (code, out.partition("; version")[0]) == (DONE, "worker 1 of 1: ready; region us-west is open")
 
 
 async def test_reload_tells_what_changed(run, served):

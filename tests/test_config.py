@@ -73,13 +73,13 @@ def test_smallest_configuration():
     (rule,) = loaded.rules.rules
 
     assert (rule.name, rule.fallback, rule.did) == ("sales", "millis-fallback,s,1", (Pattern.compile("+15551230001"),))
-    assert (rule.agent, rule.dialling) == (Agent("-Nabc"), Dialling())
+    assert (rule.agent, rule.dialling) == (Agent("-Nabc", regions=("us-west", "eu-west")), Dialling())
     assert (rule.caller, rule.withheld, rule.context, rule.channel, rule.arguments, rule.reject) == (
         *((), False, (), (), {}, False),
     )
     assert loaded.rules.default_fallback == "millis-fallback,s,1"
     assert (loaded.warnings, loaded.log.numbers, loaded.metadata.value_limit_characters) == ((), "masked", 512)
-    assert (loaded.millis.timeout_seconds, loaded.millis.connect_timeout_seconds) == (4.0, 2.0)
+    assert (loaded.millis.timeout_seconds, loaded.millis.connect_timeout_seconds) == (3.9, 1.0)
     assert (loaded.agi.addresses, loaded.agi.backlog) == ([Address("127.0.0.1", 4573)], 1024)
 
 
@@ -128,9 +128,9 @@ def test_rule_with_every_key():
         {"team": "sales", "tier": "${DB(crm/${CALLERID(num)})}"},
         True,
         "second",
-        "eu-west",
+        ("eu-west", "us-west"),
     )
-    assert rule.dialling == Dialling("millis-tls", 30, 600, "gT")
+    assert rule.dialling == Dialling("millis-tls", 30, 600, dial_options="gT")
 
 
 def test_defaults_hold_where_a_route_says_nothing():
@@ -161,10 +161,50 @@ def test_defaults_hold_where_a_route_says_nothing():
     )
     sales, rest = loaded.rules.rules
 
-    assert sales.agent == Agent("-Ndefault", {"language": "en-GB"}, {"site": "hq", "team": "sales"}, region="eu-west")
-    assert rest.agent == Agent("-Ndefault", {"language": "de"}, {"site": "hq", "team": "none"}, region="eu-west")
+    assert sales.agent == Agent(
+        "-Ndefault", {"language": "en-GB"}, {"site": "hq", "team": "sales"}, regions=("eu-west", "us-west")
+    )
+    assert rest.agent == Agent(
+        "-Ndefault", {"language": "de"}, {"site": "hq", "team": "none"}, regions=("eu-west", "us-west")
+    )
     assert (sales.dialling.ring_timeout_seconds, rest.dialling.ring_timeout_seconds) == (25, 15)
     assert (sales.fallback, rest.fallback) == ("reception,s,1", "reception,s,1")
+
+
+@pytest.mark.parametrize(
+    ("text", "regions"),
+    [
+        ('region = "us-west"', ("us-west", "eu-west")),
+        ('region = "eu-west"', ("eu-west", "us-west")),
+        ('region = "eu-west"\nfailover = false', ("eu-west",)),
+    ],
+)
+def test_regions_are_asked_from_the_rules_own_on(text, regions):
+    """A rule's region comes first, the other behind it, unless the rule forbids that."""
+    (rule,) = load(route(text)).rules.rules
+
+    assert rule.agent.regions == regions
+
+
+def test_regions_with_one_address_are_one():
+    """Where a single base_url stands for all regions, there is no second one to ask."""
+    (rule,) = load(f'[millis]\nbase_url = "https://m.example"\n{GOOD}').rules.rules
+
+    assert rule.agent.regions == ("us-west",)
+
+
+def test_each_region_may_have_an_address_of_its_own():
+    """A table names the address of a region; the others keep theirs."""
+    millis = load(f'[millis]\nbase_url = {{ eu-west = "https://m.example/" }}\n{GOOD}').millis
+
+    assert (millis.url("eu-west"), millis.url("us-west")) == ("https://m.example", "https://api-west.millis.ai")
+
+
+def test_standby_uri_is_checked_like_one_from_millis():
+    """A standby URI has passed the allow-list before the first call needs it."""
+    (rule,) = load(route('standby_uri = "sip:standby@sip.millis.ai;transport=tls"')).rules.rules
+
+    assert str(rule.agent.standby_uri) == "sip:standby@sip.millis.ai;transport=tls"
 
 
 def test_rule_that_rejects_needs_neither_agent_nor_fallback_nor_key():
@@ -239,13 +279,13 @@ def test_listening_may_be_on_several_addresses():
     """A list of addresses and one of networks arrive as such; limits have our defaults unless given."""
     agi = """
     [agi]
-    listen = ["127.0.0.1:4573", "[::1]:4573"]
+    listen = ["192.168.1.2:4573", "[::1]:4573"]
     allow = "192.168.1.0/24"
     line_limit_bytes = 2048
     """
     loaded = load(agi + GOOD)
 
-    assert loaded.agi.addresses == [Address("127.0.0.1", 4573), Address("::1", 4573)]
+    assert loaded.agi.addresses == [Address("192.168.1.2", 4573), Address("::1", 4573)]
     assert loaded.agi.networks == (ip_network("192.168.1.0/24"),)
     assert (loaded.agi.limits.line_bytes, loaded.agi.limits.command_bytes) == (2048, 2046)
 
@@ -374,6 +414,144 @@ def test_key_is_never_shown():
     told = [repr(loaded), str(loaded), repr(loaded.millis), *problems(GOOD, {"MILLIS_API_KEY": f"{KEY}\n{KEY}"})]
 
     assert not [text for text in told if KEY in text]
+
+
+# The secret.
+
+SECRET = "a-secret-of-20-signs"
+
+
+@pytest.mark.parametrize(
+    ("environ", "line", "files", "secret"),
+    [
+        pytest.param({}, "", {}, "", id="nowhere"),
+        pytest.param({"AGI_BRIDGE_SECRET": f" {SECRET}\n"}, "", {}, SECRET, id="the environment"),
+        pytest.param({}, 'secret_file = "agi.secret"', {"agi_secret": f"{SECRET}\n"}, SECRET, id="a file"),
+        pytest.param(
+            {"AGI_BRIDGE_SECRET": SECRET}, 'secret_file = "gone"', {}, SECRET, id="the environment before a file"
+        ),
+        pytest.param(
+            {"AGI_BRIDGE_SECRET": ""},
+            'secret_file = "agi.secret"',
+            {"agi_secret": SECRET},
+            SECRET,
+            id="an empty variable, and a file",
+        ),
+    ],
+)
+def test_secret_comes_from(environ, line, files, secret):
+    """The secret is found in the environment, else in a file, else none is wanted; it is never shown."""
+    loaded = load(f"[agi]\n{line}\n{GOOD}", {**ENVIRON, **environ}, **files)
+
+    assert loaded.agi.secret.get_secret_value() == secret
+    assert SECRET not in repr(loaded) + str(loaded)
+
+
+def test_secret_is_read_only_where_somebody_connects():
+    """To look at routes, no secret is read."""
+    loaded = config.load(f'[agi]\nsecret_file = "gone"\n{GOOD}', {}, reading(), need_keys=False)
+
+    assert not loaded.agi.secret
+
+
+@pytest.mark.parametrize(
+    ("environ", "files", "problem"),
+    [
+        pytest.param(
+            {}, {}, "agi.secret_file: cannot read agi.secret: No such file or directory", id="a file that is missing"
+        ),
+        pytest.param(
+            {},
+            {"agi_secret": "\n"},
+            "agi.secret_file: agi.secret is empty (write the secret into it, or leave secret_file out)",
+            id="an empty file",
+        ),
+        *(
+            pytest.param(
+                {"AGI_BRIDGE_SECRET": secret},
+                {},
+                "AGI_BRIDGE_SECRET: the secret holds signs that a dialplan cannot carry, or more than 200 "
+                "(letters, digits and . _ ~ + / = -, such as `openssl rand -hex 24` prints)",
+                id=name,
+            )
+            for name, secret in {
+                "a comma": f"{SECRET},x",
+                "a variable": f"{SECRET}${{X}}",
+                "a blank": f"{SECRET} x",
+                "letters beyond ASCII": f"{SECRET}ö",
+                "too much": "x" * 201,
+            }.items()
+        ),
+    ],
+)
+def test_problem_with_the_secret(environ, files, problem):
+    """A secret that is wanted but cannot be had, or that the dialplan could not hand over, is a problem."""
+    told = problems(f'[agi]\nsecret_file = "agi.secret"\n{GOOD}', {**ENVIRON, **environ}, **files)
+
+    assert told == [problem]
+
+
+def test_secret_that_can_be_guessed_is_warned_of():
+    """A short secret works, with a warning that does not repeat it."""
+    loaded = load(GOOD, {**ENVIRON, "AGI_BRIDGE_SECRET": "sesame"})
+
+    assert [str(warning) for warning in loaded.warnings] == [
+        "AGI_BRIDGE_SECRET: the secret can be guessed (take at least 16 signs)"
+    ]
+
+
+# Who may connect.
+
+
+@pytest.mark.parametrize(
+    ("listen", "allow"),
+    [
+        ("127.0.0.1:1", "127.0.0.1"),
+        ("127.0.0.1:1", "127.0.0.0/8"),
+        ("127.0.0.1:1", "0.0.0.0/0"),
+        ("[::1]:1", "::1"),
+        ("[::1]:1", "::/0"),
+        ("localhost:1", "::1"),
+        ("192.168.1.2:1", "192.168.1.10"),
+        ("192.168.1.2:1", "203.0.113.0/24"),
+        ("0.0.0.0:1", "127.0.0.1"),
+        ("0.0.0.0:1", "192.168.1.10"),
+        ("[::]:1", "fd00::/8"),
+        ("bridge.example.com:1", "192.168.1.10"),
+    ],
+)
+def test_somebody_can_connect(listen, allow):
+    """An allow list is good if an address on it can reach one that is listened on."""
+    assert load(f'[agi]\nlisten = "{listen}"\nallow = "{allow}"\n{GOOD}')
+    assert load(f'[agi]\nlisten = ["10.0.0.1:1", "{listen}"]\nallow = "{allow}"\n{GOOD}')
+
+
+@pytest.mark.parametrize(
+    ("listen", "allow"),
+    [
+        ("127.0.0.1:1", "192.168.1.10"),
+        ("127.0.0.1:1", "::1"),
+        ("[::1]:1", "127.0.0.1"),
+        ("localhost:1", "192.168.1.0/24"),
+        ("192.168.1.2:1", "127.0.0.0/8"),
+        ("192.168.1.2:1", "fd00::/8"),
+        ("[fd00::1]:1", "::1"),
+        ("[::]:1", "192.168.1.10"),
+    ],
+)
+def test_nobody_can_connect(listen, allow):
+    """An allow list from which nobody can reach any address that is listened on is a problem."""
+    [problem] = problems(f'[agi]\nlisten = "{listen}"\nallow = "{allow}"\n{GOOD}')
+
+    assert problem.startswith(f"agi.allow: nobody could connect: no address on it can reach {listen} (")
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+def test_network_of_everybody_is_warned_of(network):
+    """To allow everybody is possible, and said to be so."""
+    assert warnings(f'[agi]\nallow = ["127.0.0.1", "{network}"]\n{GOOD}') == [
+        f"agi.allow: {network} admits everybody (name the addresses of the PBX, and no more)"
+    ]
 
 
 # What is wrong with it.
@@ -653,6 +831,23 @@ URL = "must be an http:// or https:// address without user name, query or fragme
             id="a network with host bits",
         ),
         pytest.param(
+            f"[agi]\nallow = []\n{GOOD}",
+            "agi.allow: nobody could connect: no address on it can reach 127.0.0.1:4573 "
+            "(allow the address of the PBX, as the bridge sees it; 127.0.0.1 and ::1 if it is on the same machine)",
+            id="an allow list with nobody on it",
+        ),
+        pytest.param(
+            f'[agi]\nlisten = ["127.0.0.1:4573", "[::1]:4573"]\nallow = "192.168.1.10"\n{GOOD}',
+            "agi.allow: nobody could connect: no address on it can reach 127.0.0.1:4573 or [::1]:4573 "
+            "(allow the address of the PBX, as the bridge sees it; 127.0.0.1 and ::1 if it is on the same machine)",
+            id="an allow list without this machine, and nowhere else to listen",
+        ),
+        pytest.param(
+            route('arguments = { secret = "abc" }'),
+            'route "sales": arguments: no rule sees the argument secret (give yours another name)',
+            id="a rule that asks for the secret",
+        ),
+        pytest.param(
             f"[agi]\nsetup_timeout_seconds = 3\n{GOOD}",
             "agi.setup_timeout_seconds: must be longer than millis.timeout_seconds",
             id="less time for a call than for Millis",
@@ -661,6 +856,49 @@ URL = "must be an http:// or https:// address without user name, query or fragme
             f"[millis]\nconnect_timeout_seconds = 5\n{GOOD}",
             "millis.connect_timeout_seconds: is longer than millis.timeout_seconds, which holds for all",
             id="more time to connect than for all",
+        ),
+        pytest.param(
+            f"[millis]\nregion_timeout_seconds = 5\n{GOOD}",
+            "millis.region_timeout_seconds: is longer than millis.timeout_seconds, which holds for all regions",
+            id="more time for one region than for all",
+        ),
+        pytest.param(
+            f"[millis]\ntimeout_seconds = 2\nregion_timeout_seconds = 2\n{GOOD}",
+            "millis.region_timeout_seconds: leaves no time for the second region after a first one that does not answer "
+            "(make it shorter than timeout_seconds, or set failover = false under [defaults])",
+            id="no time for the second region",
+        ),
+        pytest.param(
+            f'[millis]\nbase_url = {{ us-east = "https://m.example" }}\n{GOOD}',
+            'millis.base_url: there is no region "us-east"; there are: us-west, eu-west',
+            id="an address for a region that there is not",
+        ),
+        pytest.param(
+            f"[millis]\nbase_url = {{ us-west = 1 }}\n{GOOD}",
+            "millis.base_url: must be an address in quotes, or a table with one for each region",
+            id="an address of a region without quotes",
+        ),
+        pytest.param(
+            route("max_duration_seconds = 60\nwarning_seconds = 60"),
+            'route "sales": warning_seconds: must be shorter than max_duration_seconds, which it comes before',
+            id="a warning before the call",
+        ),
+        pytest.param(
+            route('prompt = "welcome,s"'),
+            'route "sales": prompt: must be the name of a sound without its ending, such as custom/welcome; '
+            "several joined by '&'",
+            id="a prompt that is more than a sound",
+        ),
+        pytest.param(
+            route('music = "default)x(s"'),
+            "route \"sales\": music: must be the name of a class of music on hold: letters, digits, '_' and '-'",
+            id="music that is more than a class",
+        ),
+        pytest.param(
+            route('standby_uri = "sip:standby@example.com"'),
+            "route \"sales\": standby_uri: the SIP URI's host example.com is not in allowed_hosts; if it is Millis's, "
+            'admit it with allowed_hosts = ["*.millis.ai", "example.com"] under [millis]',
+            id="a standby URI off the allow-list",
         ),
         pytest.param(
             f"[millis]\ntimeout_seconds = nan\n{GOOD}",
@@ -978,6 +1216,13 @@ def toml(value):
             {},
             "millis.base_url: sends the API key over the network unencrypted (use https://)",
             id="an API over plain HTTP",
+        ),
+        pytest.param(
+            f"[millis]\nprobe_seconds = 30\n{GOOD}",
+            {},
+            "millis.probe_seconds: is not shorter than keepalive_seconds, so no connection stays warm between two probes "
+            "(make it shorter)",
+            id="probes too rare to keep a connection warm",
         ),
     ],
 )

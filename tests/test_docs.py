@@ -74,7 +74,7 @@ def first_codes(part: str, first_column: str) -> list[str]:
 
 def read_example_file(name: str) -> bytes:
     """Stand in for the files that the examples name."""
-    return b'{"language": "en-US"}' if name.endswith(".json") else b"a-key"
+    return b'{"language": "en-US"}' if name.endswith(".json") else b"a-key-of-twenty-signs"
 
 
 def load(example: str) -> config.Config:
@@ -115,6 +115,8 @@ def effective_default(model: type[BaseModel], key: str) -> Any:
         return field.default
     if issubclass(model, config.DefaultSettings):
         rule = load('[[route]]\nname = "any"\nreject = true\n').rules.rules[0]
+        if key in ("region", "failover"):
+            return {"region": rule.agent.regions[0], "failover": len(rule.agent.regions) > 1}[key]
         for part in (rule.agent, rule.dialling):
             if hasattr(part, key):
                 return getattr(part, key)

@@ -17,6 +17,7 @@ from agi_bridge.errors import (
     CannotListen,
     ConfigError,
     MillisBusy,
+    MillisDown,
     MillisError,
     MillisNonsense,
     MillisRefused,
@@ -46,6 +47,7 @@ OUTCOMES = {
     MillisUnreachable: (Result.MILLIS, Reason.MILLIS_UNREACHABLE),
     MillisTimeout: (Result.MILLIS, Reason.MILLIS_TIMEOUT),
     MillisBusy: (Result.BRIDGE, Reason.BUSY),
+    MillisDown: (Result.MILLIS, Reason.MILLIS_DOWN),
     MillisRefused: (Result.MILLIS, Reason.MILLIS_REFUSED),
     MillisNonsense: (Result.MILLIS, Reason.MILLIS_NONSENSE),
     BadSipUri: (Result.MILLIS, Reason.BAD_URI),
@@ -97,6 +99,34 @@ def test_tree_is_drawn_as_it_is():
 def test_error_reads_as_a_sentence(error, text):
     """An operator reads what happened, and what to do where that is known."""
     assert str(error) == text
+
+
+def test_error_says_how_the_regions_before_it_failed():
+    """What was tried before stands in front of what ended the call."""
+    error = MillisRefused(503, "")
+    error.earlier = ("us-west: known to be down",)
+    assert str(error) == "us-west: known to be down; HTTP 503"
+
+
+@pytest.mark.parametrize(
+    ("error", "elsewhere", "shows_outage"),
+    [
+        (MillisUnreachable(""), True, True),
+        (MillisTimeout(""), True, True),
+        (MillisDown(""), True, False),
+        (MillisNonsense(""), True, False),
+        (MillisBusy(""), False, False),
+        (BadSipUri(""), False, False),
+        *((MillisRefused(status, ""), False, False) for status in (301, 400, 401, 402, 403, 404, 409, 422)),
+        (MillisRefused(429, ""), True, False),
+        (MillisRefused(500, ""), True, False),
+        *((MillisRefused(status, ""), True, True) for status in (502, 503, 504)),
+    ],
+    ids=repr,
+)
+def test_error_says_who_else_may_take_the_call(error, elsewhere, shows_outage):
+    """Each error of Millis says whether another region may do better, and whether the region itself is in trouble."""
+    assert (error.elsewhere, error.shows_outage) == (elsewhere, shows_outage)
 
 
 def test_details_can_be_read_without_parsing_the_text():

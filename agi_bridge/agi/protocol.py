@@ -57,6 +57,8 @@ _REPLY = re.compile(r"(100|200|503|510|511)(?: (?:result=(\S*) ?)?(.*))?")
 # Brackets only in pairs, because MSet counts them even inside quotes. Possessive, so that no text makes it backtrack.
 _ASSIGNABLE = re.compile(r"(?:[A-Za-z0-9 _.:;@=+,*#/|^~?-]++|\([A-Za-z0-9 _.:^*#-]*+\))*+", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_]\w*(?:\(\w*\))?", re.ASCII)
+# The secret as an AGI argument, and in the query of the AGI address.
+_SECRET = re.compile(r"(?<=^secret=).+|(?<=[?&]secret=)[^&]+")
 
 # Asterisk up to 22.10.1 writes further quoted words, or the NULL after them, beyond an array of 128 and may crash
 # (parse_args, line 4158).
@@ -80,13 +82,22 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The AGI environment: `request["dnid"]` is the value of `agi_dnid`, "" where Asterisk sent none."""
+    """The AGI environment: `request["dnid"]` is the value of `agi_dnid`, "" where Asterisk sent none.
+
+    What the argument `secret` holds is nowhere but in `secret`, so that no rule, log or text of this object can show it.
+    """
 
     fields: Mapping[str, str]
     arguments: Mapping[str, str] = field(init=False, compare=False)
+    secret: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arguments", _arguments(self.fields))
+        arguments = _arguments(self.fields)
+        secret = arguments.pop("secret", "")
+        object.__setattr__(self, "arguments", arguments)
+        object.__setattr__(self, "secret", secret)
+        if secret:
+            object.__setattr__(self, "fields", {name: _shown(name, value) for name, value in self.fields.items()})
 
     def __getitem__(self, name: str) -> str:
         return self.fields.get(name, "")
@@ -344,7 +355,13 @@ def _rank_of_other(name: str, rank: int) -> int:
     return place
 
 
-def _arguments(fields: Mapping[str, str]) -> Mapping[str, str]:
+def _shown(name: str, value: str) -> str:
+    """Return the value of a field without the secret that it may hold."""
+    may_hold = name in ("network_script", "request") or name.startswith("arg_")
+    return _SECRET.sub("", value) if may_hold else value
+
+
+def _arguments(fields: Mapping[str, str]) -> dict[str, str]:
     """Return query and AGI arguments by name, percent-decoded; arguments without "=" are named "1", "2", …
 
     A plus sign stays one, because it begins a phone number far more often than it stands for a blank. A name given twice

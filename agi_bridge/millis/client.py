@@ -1,7 +1,8 @@
-"""The HTTP side of Millis: one pool of connections, one deadline a call, every failure made one of ours.
+"""The HTTP side of Millis: one pool of connections, one deadline a request, every failure made one of ours.
 
-A shell: aiohttp's types and errors stop here. It knows nothing of calls or rules; `bridge.py` hands it a body and gets a
-`Registration` or a `MillisError`. It never logs, so neither the key nor a SIP URI can reach a log from here.
+A shell: aiohttp's types and errors stop here. It knows nothing of calls, rules or the choice of a region; `regions.py` hands
+it a body and gets a `Registration` or a `MillisError`. It never logs, so neither the key nor a SIP URI can reach a log from
+here.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import asyncio
 import json
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 from weakref import WeakSet
 
 import aiohttp
 
-from agi_bridge.errors import MillisBusy, MillisNonsense, MillisRefused, MillisTimeout, MillisUnreachable
-from agi_bridge.millis.models import Registration, error_detail, parse_registration
+from agi_bridge.errors import MillisNonsense, MillisRefused, MillisTimeout, MillisUnreachable
+from agi_bridge.millis.models import Registration, error_detail, parse_registration, retry_after_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
     from agi_bridge.config import MillisSettings
+
+# Kept connections need no name; a new one beside them should not wait for DNS while the caller does.
+_DNS_CACHE_SECONDS = 300
 
 # Whether the request that this task has under way travels on a connection that was kept from an earlier one.
 _kept = ContextVar("_kept", default=False)
@@ -44,12 +49,11 @@ class _Pool(aiohttp.TCPConnector):
 
 
 class MillisClient:
-    """Registers calls with Millis; lives as long as the bridge serves."""
+    """Speaks HTTP with every region of Millis; lives as long as the bridge serves."""
 
     def __init__(self, settings: MillisSettings, api_keys: Mapping[str, str]) -> None:
         self._api_keys: dict[str, str] = {}
         self._headers: dict[str, dict[str, str]] = {}
-        self._in_flight = 0
         self.reconfigure(settings, api_keys)
 
     def reconfigure(self, settings: MillisSettings, api_keys: Mapping[str, str]) -> None:
@@ -68,7 +72,7 @@ class MillisClient:
         settings = self._settings
         self._http = aiohttp.ClientSession(
             # `registration_limit` is the bound; a second one here would let callers wait in a queue.
-            connector=_Pool(limit=0, keepalive_timeout=settings.keepalive_seconds, ttl_dns_cache=60),
+            connector=_Pool(limit=0, keepalive_timeout=settings.keepalive_seconds, ttl_dns_cache=_DNS_CACHE_SECONDS),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
             # A compressed answer could be a thousand times its size in memory.
@@ -82,23 +86,45 @@ class MillisClient:
     ) -> None:
         await self._http.close()
 
-    async def register(self, account: str, region: str, body: Mapping[str, Any]) -> Registration:
-        """Register a call and return where to dial it; raise a MillisError within `timeout_seconds`."""
-        if self._in_flight >= self._settings.registration_limit:
-            raise MillisBusy(
-                f"{self._in_flight} registrations are under way, which is registration_limit under [millis]"
-            )
+    async def register(
+        self, account: str, region: str, body: Mapping[str, Any], timeout_seconds: float
+    ) -> Registration:
+        """Register a call in one region and return where to dial it; raise a MillisError within *timeout_seconds*."""
+        answer = await self._ask("POST", region, "/register_sip_call", account, timeout_seconds, body)
+        return parse_registration(answer, region)
+
+    async def probe(self, account: str, region: str, timeout_seconds: float) -> None:
+        """Ask for the account, the cheapest question there is; raise a MillisError where it is not answered with success."""
+        await self._ask("GET", region, "/user/info", account, timeout_seconds)
+
+    async def delete_endpoint(self, account: str, region: str, call_id: str, timeout_seconds: float) -> None:
+        """Take back a SIP URI that Millis has given out; raise a MillisError."""
+        await self._ask("DELETE", region, f"/sip/{quote(call_id, safe='')}", account, timeout_seconds)
+
+    async def _ask(
+        self,
+        method: str,
+        region: str,
+        path: str,
+        account: str,
+        timeout_seconds: float,
+        body: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """Return what Millis answers with success; raise the MillisError that anything else amounts to."""
         where = self._settings.url(region)
-        self._in_flight += 1
+        sent = None if body is None else json.dumps(body).encode()
         try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
-                status, answer = await self._post(region, "/register_sip_call", account, json.dumps(body).encode())
+            async with (
+                asyncio.timeout(timeout_seconds),
+                await self._send(method, where + path, account, sent) as response,
+            ):
+                status, answer = response.status, await self._bounded(response)
         except aiohttp.ConnectionTimeoutError as error:
             raise MillisUnreachable(
                 f"no connection to {where} within {self._settings.connect_timeout_seconds} s"
             ) from error
         except TimeoutError as error:
-            raise MillisTimeout(f"no answer from {where} within {self._settings.timeout_seconds} s") from error
+            raise MillisTimeout(f"no answer from {where} within {timeout_seconds:.3g} s") from error
         except aiohttp.ServerDisconnectedError as error:
             raise MillisUnreachable(f"{where} closed the connection without an answer") from error
         except aiohttp.ClientPayloadError as error:
@@ -107,30 +133,26 @@ class MillisClient:
             raise MillisUnreachable(f"the connection to {where} failed: {error}") from error
         except aiohttp.ClientError as error:
             raise MillisNonsense(f"{where} does not speak HTTP as expected: {type(error).__name__}") from error
-        finally:
-            self._in_flight -= 1
         # An answer may repeat what was sent, and errors quote answers.
         answer = answer.replace(self._api_keys[account].encode(), b"(the API key)")
         if not 200 <= status < 300:
-            raise MillisRefused(status, error_detail(answer))
-        return parse_registration(answer)
+            advice = retry_after_seconds(response.headers.get("retry-after", ""))
+            raise MillisRefused(status, error_detail(answer), advice)
+        return answer
 
-    async def _post(self, region: str, path: str, account: str, body: bytes) -> tuple[int, bytes]:
-        async with await self._send(region, path, account, body) as response:
-            return response.status, await self._bounded(response)
-
-    async def _send(self, region: str, path: str, account: str, body: bytes) -> aiohttp.ClientResponse:
-        """Post; again where Millis had closed a kept connection that we still took for open.
+    async def _send(self, method: str, url: str, account: str, body: bytes | None) -> aiohttp.ClientResponse:
+        """Send; again where Millis had closed a kept connection that we still took for open.
 
         Nothing else is repeated: the call may be registered already, and the caller waits in silence. Each repetition uses
         up a kept connection, of which all may be closed after an idle night, and all of them share one deadline.
         """
-        url = self._settings.url(region) + path
         while True:
             _kept.set(False)
             try:
                 # Redirects are not followed: the key must not travel to where an answer points.
-                return await self._http.post(url, data=body, headers=self._headers[account], allow_redirects=False)
+                return await self._http.request(
+                    method, url, data=body, headers=self._headers[account], allow_redirects=False
+                )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 if not _kept.get():
                     raise

@@ -21,21 +21,27 @@ REGIONS = {
 _SIP_URI = re.compile(r"sips?:", re.IGNORECASE)
 _ANY_SIP_URI = re.compile(r"(sips?:)[^\s\"'<>]+", re.IGNORECASE)
 _DETAIL_CHARACTERS = 200
+_LONGEST_SECONDS = 9  # digits: some thirty years
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A call that Millis expects: its id, and the SIP URI to dial at once. The URI admits whoever knows it."""
+    """A call that Millis expects: its id, and the SIP URI to dial at once. The URI admits whoever knows it.
+
+    `region` is the one that gave it; `earlier` says how those failed that were asked before.
+    """
 
     call_id: str
     sip_uri: str
+    region: str = ""
+    earlier: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Registration(call_id={self.call_id!r})"
 
 
-def parse_registration(body: bytes) -> Registration:
-    """Read the answer to a registration; raise MillisNonsense where it names no SIP URI."""
+def parse_registration(body: bytes, region: str = "") -> Registration:
+    """Read the answer of *region* to a registration; raise MillisNonsense where it names no SIP URI."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
@@ -50,7 +56,12 @@ def parse_registration(body: bytes) -> Registration:
     call_id = answer.get("call_id")
     if not isinstance(call_id, str) or not call_id:
         call_id = uri.partition(":")[2].partition("@")[0]
-    return Registration(call_id, uri)
+    return Registration(call_id, uri, region)
+
+
+def retry_after_seconds(text: str) -> float:
+    """Return the seconds of a Retry-After header (RFC 9110, 10.2.3); 0 for none, and for a date, which no caller waits for."""
+    return float(text) if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_SECONDS else 0.0
 
 
 def error_detail(body: bytes) -> str:

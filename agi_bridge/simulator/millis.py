@@ -112,6 +112,11 @@ class SimulatedMillis:
         await self._until(lambda: len(self.registrations) >= count, timeout_seconds)
         return self.registrations[count - 1]
 
+    async def any_request(self, timeout_seconds: float = 5.0) -> None:
+        """Wait for the next request of any kind; TimeoutError if none comes."""
+        known = len(self.requests)
+        await self._until(lambda: len(self.requests) > known, timeout_seconds)
+
     async def abandoned(self, count: int = 1, timeout_seconds: float = 5.0) -> float:
         """Wait until so many clients left without their answer; return when (time.monotonic) the last of them did."""
         await self._until(lambda: len(self.abandoned_at) >= count, timeout_seconds)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from agi_bridge.call import Outcome
+    from agi_bridge.millis.models import Registration
     from agi_bridge.routing import Route
     from agi_bridge.web.snapshot import Snapshot
 
@@ -44,6 +45,7 @@ REGION_STATES = ("closed", "half-open", "open")
 _VERBS = frozenset({"route", "dial", "ended", "ping"})
 _OTHER_VERB = "other"
 _SET_UP_BY = ("route", "dial")
+_NO_REGION = "none"
 
 
 class Visited(Protocol):
@@ -54,7 +56,7 @@ class Visited(Protocol):
     @property
     def route(self) -> Route | None: ...
     @property
-    def region(self) -> str: ...
+    def registration(self) -> Registration | None: ...
     @property
     def millis_seconds(self) -> float: ...
     @property
@@ -96,7 +98,8 @@ class Metrics(Collector):
         if verb in _SET_UP_BY:
             self._setup[verb].observe(total_seconds if visit.setup_seconds is None else visit.setup_seconds)
         if visit.millis_seconds:
-            self._millis[visit.region].observe(visit.millis_seconds)
+            region = visit.registration.region if visit.registration else _NO_REGION
+            self._millis[region].observe(visit.millis_seconds)
 
     def text(self) -> bytes:
         """Return all metrics as Prometheus reads them."""
@@ -127,7 +130,7 @@ class Metrics(Collector):
         )
         yield _histogram(
             "agi_bridge_millis_seconds",
-            "How long a call waited for its registration with Millis, by the region asked last.",
+            "How long a call waited for its registration with Millis, by the region that took it.",
             "region",
             self._millis,
         )

@@ -40,7 +40,7 @@ Event = TypeVar("Event", bound=CallEvent)
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 # What each party speaks; the caller's own tone is the simulator's.
-AGENT, RECEPTION, LOBBY, NIGHT = 440, 600, 700, 800
+AGENT, SECOND_AGENT, RECEPTION, LOBBY, NIGHT = 440, 520, 600, 700, 800
 DESKS = {"reception": RECEPTION, "lobby": LOBBY, "night": NIGHT}
 
 # The called numbers; where those from ONELINE_DID on lead is said in extensions.conf.
@@ -56,15 +56,18 @@ KEY = "k3y"
 BRIDGE_TOML = """
 [agi]
 listen = "127.0.0.1:0"
+{agi}
 
 [web]
 listen = []
 
 [millis]
-base_url = "{millis_url}"
+base_url = {millis_url}
 allowed_hosts = ["127.0.0.1"]
 timeout_seconds = {millis_timeout_seconds}
 connect_timeout_seconds = 0.1
+probe_seconds = 0
+{millis}
 
 [numbers]
 default_country = "US"
@@ -98,15 +101,19 @@ class Stage:
 
     def __init__(self, pbx: Pbx) -> None:
         self.pbx = pbx
-        self.events: dict[str, list[CallEvent]] = {name: [] for name in ("caller", "agent", *DESKS)}
+        self.events: dict[str, list[CallEvent]] = {name: [] for name in ("caller", "agent", "second_agent", *DESKS)}
         self.lines: list[dict[str, Any]] = []  # of the bridge's log
         self.agent = SipAgent(on_event=self._seen_by("agent"))
+        self.second_agent = SipAgent(
+            behaviour=AgentBehaviour(speaks_hz=SECOND_AGENT), on_event=self._seen_by("second_agent")
+        )
         self.desks = {
             name: SipAgent(behaviour=AgentBehaviour(speaks_hz=hz), on_event=self._seen_by(name))
             for name, hz in DESKS.items()
         }
         self.caller = SipCaller(TRUNK, on_event=self._seen_by("caller"))
         self.millis = SimulatedMillis(key=KEY)
+        self.second_region = SimulatedMillis(key=KEY)
         self._hangs_up_when_heard = True
         self._began = 0.0  # the latest call
         self._news = asyncio.Event()
@@ -119,23 +126,32 @@ class Stage:
         *,
         fallback: str = "reception,s,1",
         sales: str = "",
+        agi: str = "",
+        millis: str = "",
         more: str = "",
         millis_url: str = "",
+        second_region: bool = False,
         millis_timeout_seconds: float = 2.0,
     ) -> str:
-        """Return a configuration: *sales* goes to the rule for `DID`, *more* to the end."""
+        """Return a configuration: *sales* goes to the rule for `DID`, *agi* and *millis* to their tables, *more* to the end."""
+        url = millis_url or self.millis.url
         return BRIDGE_TOML.format(
-            millis_url=millis_url or self.millis.url,
+            millis_url=f'{{ us-west = "{url}", eu-west = "{self.second_region.url}" }}'
+            if second_region
+            else f'"{url}"',
             millis_timeout_seconds=millis_timeout_seconds,
+            agi=agi,
+            millis=millis,
             fallback=fallback,
             sales=sales,
             more=more,
         )
 
     @asynccontextmanager
-    async def bridge(self, *, key: str = KEY, **toml: Any) -> AsyncIterator[AgiServer]:
+    async def bridge(self, *, key: str = KEY, secret: str = "", **toml: Any) -> AsyncIterator[AgiServer]:
         """Run the bridge with `bridge_toml(**toml)`, and send the PBX there."""
-        config = load(self.bridge_toml(**toml), {"MILLIS_API_KEY": key}, lambda name: b"")
+        environ = {"MILLIS_API_KEY": key, "AGI_BRIDGE_SECRET": secret}
+        config = load(self.bridge_toml(**toml), environ, lambda name: b"")
         async with app.running(config) as server:
             self.ask_bridge_at(*server.addresses[0])
             yield server
@@ -189,6 +205,10 @@ class Stage:
         """Change how the agent takes the calls to come; the words are those of `AgentBehaviour`."""
         self.agent.behaviour = replace(self.agent.behaviour, **behaviour)
 
+    def second_agent_does(self, **behaviour: Any) -> None:
+        """Change how the agent of the second region takes the calls to come, likewise."""
+        self.second_agent.behaviour = replace(self.second_agent.behaviour, **behaviour)
+
     def desk_does(self, name: str, **behaviour: Any) -> None:
         """Change how a fallback takes the calls to come, likewise."""
         desk = self.desks[name]
@@ -211,7 +231,7 @@ class Stage:
             did,
             caller_number=number,
             caller_name=name,
-            behaviour=CallerBehaviour(listens_for_hz=(AGENT, *DESKS.values()), **behaviour),
+            behaviour=CallerBehaviour(**{"listens_for_hz": (AGENT, SECOND_AGENT, *DESKS.values())} | behaviour),
         )
 
     @asynccontextmanager
@@ -227,13 +247,26 @@ class Stage:
         """Wait for the bridge's line on the call that asked with *verb*, and return it."""
         return await self._until(lambda: next((line for line in self.lines if line.get("verb") == verb), None))
 
-    async def line_with(self, name: str) -> dict[str, Any]:
-        """Wait for a line of the bridge that has the field *name*, and return it."""
-        return await self._until(lambda: next((line for line in self.lines if name in line), None))
+    async def line_with(self, name: str, value: object = None) -> dict[str, Any]:
+        """Wait for a line of the bridge that has the field *name*, with *value* if one is given, and return it."""
+
+        def found() -> dict[str, Any] | None:
+            return next((line for line in self.lines if name in line and value in (None, line[name])), None)
+
+        return await self._until(found)
 
     async def saw(self, party: str, kind: type[Event]) -> Event:
         """Wait until *party* (caller, agent or a desk) has seen an event of this *kind*, and return it."""
         return await self._until(lambda: next((event for event in self.events[party] if isinstance(event, kind)), None))
+
+    async def heard(self, party: str, hz: int) -> AudioHeard:
+        """Wait until *party* has heard a tone, and return the event."""
+
+        def found() -> AudioHeard | None:
+            heard = (event for event in self.events[party] if isinstance(event, AudioHeard))
+            return next((event for event in heard if event.hz == hz), None)
+
+        return await self._until(found)
 
     async def quiet(self) -> None:
         """Wait until the PBX has no call left, nor anything of it to tell the bridge."""
@@ -304,14 +337,19 @@ async def set_stage(pbx: Pbx) -> AsyncIterator[Stage]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(stage.caller)
             await stack.enter_async_context(stage.agent)
+            await stack.enter_async_context(stage.second_agent)
             await stack.enter_async_context(stage.millis)
+            await stack.enter_async_context(stage.second_region)
             for desk in stage.desks.values():
                 await stack.enter_async_context(desk)
             stage.millis.sip_host = "{}:{}".format(*stage.agent.address)
+            stage.second_region.sip_host = "{}:{}".format(*stage.second_agent.address)
             for name, desk in stage.desks.items():
                 stage.set_global(name.upper(), "{}:{}".format(*desk.address))
             stage.set_global("MILLIS_BUDGET_SECONDS", "6")
             stage.set_global("MILLIS_DEFAULT_FALLBACK", "night,s,1")
+            stage.set_global("MILLIS_SECRET", '""')
+            stage.set_global("MILLIS_LONGEST_CALL_SECONDS", "14400")
             yield stage
             await stage.quiet()
     finally:

@@ -59,7 +59,7 @@ async def test_redirect_is_not_followed(stage: Stage, user: str):
 async def test_agent_does_not_answer(stage: Stage, behaviour: dict[str, object]):
     """An agent that is silent, or rings for too long, is given up after the rule's ring timeout."""
     stage.agent_does(**behaviour)
-    async with stage.bridge(sales="ring_timeout_seconds = 1"):
+    async with stage.bridge(sales="ring_timeout_seconds = 1\nredial = false"):
         call = await stage.call()
         ended = await stage.line("ended")
 

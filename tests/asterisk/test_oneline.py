@@ -78,6 +78,7 @@ async def test_bridge_is_not_running(stage: Stage):
     with closed_port() as address:
         stage.ask_bridge_at(*address)
         call = await stage.call(ONELINE_DID)
+        await stage.logged(r"MILLIS_REASON.*no-bridge")
 
     assert call.heard_hz == (NIGHT,)
 
@@ -145,7 +146,7 @@ async def test_caller_hangs_up_while_the_agent_rings(stage: Stage):
         dial = await stage.line("dial")
 
     assert (agent_leg.status, agent_leg.hung_up_by) == (487, "them")
-    assert (dial["result"], dial["reason"]) == ("caller", "caller-hung-up")
+    assert (dial["result"], dial["reason"]) == ("caller", "left-during-dial")
     assert stage.events["reception"] == []
 
 

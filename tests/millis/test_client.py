@@ -12,7 +12,6 @@ import pytest
 from agi_bridge.call import Reason
 from agi_bridge.config import MillisSettings
 from agi_bridge.errors import (
-    MillisBusy,
     MillisError,
     MillisNonsense,
     MillisRefused,
@@ -34,14 +33,14 @@ def client_for(url, keys=None, **settings):
     return MillisClient(MillisSettings(base_url=url, **settings), keys or {"default": KEY})
 
 
-async def register(client, account="default"):
-    return await client.register(account, "us-west", BODY)
+async def register(client, account="default", timeout_seconds=4.0):
+    return await client.register(account, "us-west", BODY, timeout_seconds)
 
 
-async def failure(client):
+async def failure(client, timeout_seconds=4.0):
     """Register, and return the error that this ends in."""
     with pytest.raises(MillisError) as caught:
-        await register(client)
+        await register(client, timeout_seconds=timeout_seconds)
     return caught.value
 
 
@@ -53,7 +52,7 @@ async def millis():
 
 @pytest.fixture
 async def client(millis):
-    async with client_for(millis.url, timeout_seconds=0.4, connect_timeout_seconds=0.4) as client:
+    async with client_for(millis.url, connect_timeout_seconds=0.4) as client:
         yield client
 
 
@@ -268,7 +267,7 @@ async def test_fault_of_millis(millis, client, fault, error, reason, message):
     """Each fault is an error of its own kind and reason within the deadline, after one request, and tells no secret."""
     millis.fault = Fault.parse(fault)
     began = time.monotonic()
-    caught = await failure(client)
+    caught = await failure(client, 0.4)
 
     assert time.monotonic() - began < 0.4 + GRACE_SECONDS
     assert (type(caught), caught.outcome.reason) == (error, reason)
@@ -290,7 +289,7 @@ async def test_call_after_a_fault_is_a_call_like_any_other(millis, client):
     """A fault concerns one call."""
     millis.upcoming.extend(map(Fault.parse, ["reset", "body=huge", "status=500", "hang", "reset-mid-body"]))
     for _ in range(5):
-        await failure(client)
+        await failure(client, 0.4)
 
     assert (await register(client)).sip_uri == millis.issued[-1]["uri"]
 
@@ -461,32 +460,12 @@ async def test_answer_may_be_as_long_as_the_limit():
 async def test_answer_in_drops_ends_at_the_deadline():
     """The deadline is for the whole answer, not for each of its parts."""
     drops = (head("HTTP/1.1 200 OK\nContent-Length: 9999"), *(b" ", 0.02) * 500)
-    async with scripted(always(*drops)) as server, client_for(server.url, timeout_seconds=0.2) as client:
+    async with scripted(always(*drops)) as server, client_for(server.url) as client:
         began = time.monotonic()
-        caught = await failure(client)
+        caught = await failure(client, 0.2)
 
     assert type(caught) is MillisTimeout
     assert 0.2 <= time.monotonic() - began < 0.2 + GRACE_SECONDS
-
-
-async def test_no_more_than_the_limit_is_under_way(millis):
-    """A call beyond `registration_limit` fails at once instead of waiting; when one ends, its place is free."""
-    async with client_for(millis.url, registration_limit=2, timeout_seconds=5) as client:
-        millis.fault = Fault(hang=True)
-        waiting = [asyncio.create_task(register(client)) for _ in range(2)]
-        await millis.received(2)
-
-        caught = await failure(client)
-        assert (type(caught), caught.outcome.reason) == (MillisBusy, Reason.BUSY)
-        assert str(caught) == "2 registrations are under way, which is registration_limit under [millis]"
-        assert len(millis.requests) == 2
-
-        waiting[0].cancel()
-        await millis.abandoned()
-        millis.fault = Fault()
-        assert (await register(client)).sip_uri == millis.issued[-1]["uri"]
-        waiting[1].cancel()
-        await asyncio.wait(waiting)
 
 
 async def test_cancelled_call_closes_its_request_at_once(millis, client):
@@ -505,14 +484,63 @@ async def test_cancelled_call_closes_its_request_at_once(millis, client):
 async def test_calls_do_not_wait_for_each_other(millis):
     """There is no queue before the limit: two hundred calls are all with Millis at once."""
     millis.fault = Fault(hang=True)
-    async with client_for(millis.url, timeout_seconds=30, connect_timeout_seconds=30) as client:
-        calls = [asyncio.create_task(register(client)) for _ in range(200)]
+    async with client_for(millis.url, connect_timeout_seconds=30) as client:
+        calls = [asyncio.create_task(register(client, timeout_seconds=30)) for _ in range(200)]
         await millis.received(200, timeout_seconds=20)
         for call in calls:
             call.cancel()
         await asyncio.wait(calls)
 
     assert all(call.cancelled() for call in calls)
+
+
+# The advice of a refusal.
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds"), [("status=429,retry-after=7", 7.0), ("status=429", 0.0), ("status=503,retry-after=0", 0.0)]
+)
+async def test_refusal_carries_millis_advice_when_to_come_again(millis, client, fault, seconds):
+    """The seconds of Retry-After are kept, for whoever decides about a second try."""
+    millis.fault = Fault.parse(fault)
+    caught = await failure(client)
+
+    assert caught.retry_after_seconds == seconds
+
+
+# What else is asked of Millis.
+
+
+async def test_probe_asks_for_the_account(millis, client):
+    """A probe is one GET of the account, with the key."""
+    await client.probe("default", "us-west", 1.0)
+    (request,) = millis.requests
+
+    assert (request.method, request.path, request.headers["authorization"]) == ("GET", "/user/info", KEY)
+
+
+async def test_probe_that_fails_says_why(millis, client):
+    """A probe fails with the errors of a registration."""
+    millis.fault = Fault.parse("status=503")
+    with pytest.raises(MillisRefused, match="HTTP 503: simulated fault"):
+        await client.probe("default", "us-west", 1.0)
+
+
+async def test_endpoint_is_deleted_by_its_call_id(millis, client):
+    """What Millis has given out is taken back by its id, whose signs cannot lead to another path."""
+    with pytest.raises(MillisRefused, match="HTTP 404"):
+        await client.delete_endpoint("default", "us-west", "../agents/x?y", 1.0)
+    (request,) = millis.requests
+
+    assert (request.method, request.path) == ("DELETE", "/sip/../agents/x?y")
+
+
+async def test_account_that_is_gone_keeps_its_key_for_calls_under_way(millis, client):
+    """After a change of keys a call that began before it can still be registered; new keys hold at once."""
+    client.reconfigure(MillisSettings(base_url=millis.url), {"second": KEY})
+
+    assert (await register(client)).sip_uri == millis.issued[0]["uri"]
+    assert (await register(client, "second")).sip_uri == millis.issued[1]["uri"]
 
 
 # The kept connection that Millis closes.
@@ -572,10 +600,10 @@ async def test_both_tries_share_one_deadline():
     def script(connection, number, request):
         return (OK,) if (connection, number) == (1, 1) else (0.3, CLOSE) if connection == 1 else (HANG,)
 
-    async with scripted(script) as server, client_for(server.url, timeout_seconds=0.4) as client:
+    async with scripted(script) as server, client_for(server.url) as client:
         await register(client)
         began = time.monotonic()
-        caught = await failure(client)
+        caught = await failure(client, 0.4)
 
     assert (type(caught), str(caught)) == (MillisTimeout, f"no answer from {server.url} within 0.4 s")
     assert 0.4 <= time.monotonic() - began < 0.6

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agi_bridge.call import Outcome, Reason, Result
+from agi_bridge.millis.models import Registration
 from agi_bridge.routing import Route, Rule
 from agi_bridge.web.metrics import Metrics
 from agi_bridge.web.snapshot import Snapshot
@@ -32,13 +33,16 @@ QUIET = Snapshot(
 ROUTED = Outcome(Result.COMPLETED, Reason.ROUTED)
 
 
+TAKEN = Registration("c", "sip:c@sip.millis.ai", "us-west")
+
+
 @dataclass
 class Visit:
     """What the metrics read of a call."""
 
     verb: str = "route"
     route: Route | None = None
-    region: str = "us-west"
+    registration: Registration | None = TAKEN
     millis_seconds: float = 0.0
     setup_seconds: float | None = None
 
@@ -94,13 +98,15 @@ def test_buckets_count_what_is_up_to_their_bound():
     metrics = Metrics(lambda: QUIET)
     metrics.ended(Visit(millis_seconds=0.1), ROUTED, 0.1)
     metrics.ended(Visit(millis_seconds=60.0), ROUTED, 60.0)
+    metrics.ended(Visit(registration=None, millis_seconds=4.0), Outcome(Result.MILLIS, Reason.MILLIS_TIMEOUT), 4.0)
     found = lines(metrics, "agi_bridge_millis_seconds_(bucket|sum|count)")
-    assert [line for line in found if re.search('le="(0.05|0.1|6.0|.Inf)"', line)] == [
+    assert [line for line in found if re.search('le="(0.05|0.1|6.0|.Inf)",region="us-west"', line)] == [
         'agi_bridge_millis_seconds_bucket{le="0.05",region="us-west"} 0.0',
         'agi_bridge_millis_seconds_bucket{le="0.1",region="us-west"} 1.0',
         'agi_bridge_millis_seconds_bucket{le="6.0",region="us-west"} 1.0',
         'agi_bridge_millis_seconds_bucket{le="+Inf",region="us-west"} 2.0',
     ]
+    assert 'agi_bridge_millis_seconds_count{region="none"} 1.0' in found
     assert found[-2:] == [
         'agi_bridge_millis_seconds_count{region="us-west"} 2.0',
         'agi_bridge_millis_seconds_sum{region="us-west"} 60.1',

@@ -1,0 +1,246 @@
+"""Which region of Millis takes a call: the health of each, and failover between them.
+
+`Regions` is what the bridge registers calls with. It asks the regions of a call in their order, within one deadline, and
+passes over those that are known to be down, so that no caller waits to learn it again. What it knows comes from the calls
+themselves and from a cheap probe, which also keeps one connection a region warm. `Breaker` holds that knowledge for one
+region; it is pure, and is told the time. HTTP is the client's, and what a call is, the bridge's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from agi_bridge.errors import MillisBusy, MillisDown, MillisError, MillisRefused, MillisTimeout
+from agi_bridge.millis.models import REGIONS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+
+    from agi_bridge.config import MillisSettings
+    from agi_bridge.millis.client import MillisClient
+    from agi_bridge.millis.models import Registration
+
+log = structlog.get_logger(__name__)
+
+# A region in trouble is probed at once, but not by every call that finds it so.
+_BETWEEN_PROBES_SECONDS = 1.0
+
+
+class Health(StrEnum):
+    """What is known of a region, in the words of a circuit breaker."""
+
+    CLOSED = "closed"  # calls flow
+    OPEN = "open"  # down: calls pass it over
+    HALF_OPEN = "half-open"  # perhaps up again: one call at a time tries
+
+
+class Breaker:
+    """The health of one region: open after *failures* in a row, and tried again when a probe succeeds or *seconds* are over.
+
+    Times are in seconds of one monotonic clock. *on_change* is told of every change, with what was before and what is.
+    """
+
+    def __init__(self, failures: int, seconds: float, on_change: Callable[[Health, Health], None]) -> None:
+        self.health = Health.CLOSED
+        self._limit = failures
+        self._seconds = seconds
+        self._on_change = on_change
+        self._failures = 0
+        self._opened = 0.0
+        self._trying = False
+
+    def reconfigure(self, failures: int, seconds: float) -> None:
+        """Take other limits; what is known of the region stays."""
+        self._limit, self._seconds = failures, seconds
+
+    def admits(self, now: float) -> bool:
+        """Return whether a call may ask the region now; if so, one of the next three must be told how that went."""
+        if self.health is Health.CLOSED:
+            return True
+        if self.health is Health.OPEN:
+            if now < self._opened + self._seconds:
+                return False
+            self._become(Health.HALF_OPEN)
+        if self._trying:
+            return False
+        self._trying = True
+        return True
+
+    def succeeded(self) -> None:
+        """Note that a call was answered."""
+        self._failures, self._trying = 0, False
+        self._become(Health.CLOSED)
+
+    def failed(self, now: float) -> None:
+        """Note that a call, or a probe, found the region down."""
+        self._failures += 1
+        self._trying = False
+        if self.health is not Health.CLOSED or self._failures >= self._limit:
+            self._opened = now
+            self._become(Health.OPEN)
+
+    def given_up(self) -> None:
+        """Note that a call ended before the region could answer: nothing was learnt."""
+        self._trying = False
+
+    def probed(self) -> None:
+        """Note that a probe was answered: a reason to try, but no proof that calls can be registered."""
+        if self.health is Health.OPEN:
+            self._become(Health.HALF_OPEN)
+
+    def _become(self, health: Health) -> None:
+        if health is not self.health:
+            before, self.health = self.health, health
+            self._on_change(before, health)
+
+
+class Regions:
+    """Registers calls with whichever of their regions takes them; lives as long as the bridge serves."""
+
+    def __init__(self, client: MillisClient, settings: MillisSettings, clock: Callable[[], float]) -> None:
+        self.in_flight = 0
+        # Registrations that Millis may hold though nobody will dial them.
+        self.orphaned = 0
+        self.changes = Counter[tuple[str, str]]()
+        self._client = client
+        self._clock = clock
+        self._breakers = {
+            region: Breaker(settings.breaker_failures, settings.breaker_seconds, partial(self._changed, region))
+            for region in REGIONS
+        }
+        self._in_doubt = {region: asyncio.Event() for region in REGIONS}
+        self._settings = settings
+
+    def reconfigure(self, settings: MillisSettings) -> None:
+        """Take other limits for calls to come; what is known of the regions stays."""
+        self._settings = settings
+        for breaker in self._breakers.values():
+            breaker.reconfigure(settings.breaker_failures, settings.breaker_seconds)
+
+    def states(self) -> dict[str, str]:
+        """Return the health of each region by its name."""
+        return {region: breaker.health.value for region, breaker in self._breakers.items()}
+
+    async def register(self, account: str, regions: Sequence[str], body: Mapping[str, Any]) -> Registration:
+        """Register a call with the first of *regions* that takes it; raise a MillisError within `timeout_seconds`.
+
+        The error is that of the region asked last, and says how the others failed.
+        """
+        settings = self._settings
+        if self.in_flight >= settings.registration_limit:
+            raise MillisBusy(
+                f"{self.in_flight} registrations are under way, which is registration_limit under [millis]"
+            )
+        self.in_flight += 1
+        try:
+            return await self._first_of(account, regions, body, self._clock() + settings.timeout_seconds)
+        finally:
+            self.in_flight -= 1
+
+    async def _first_of(
+        self, account: str, regions: Sequence[str], body: Mapping[str, Any], deadline: float
+    ) -> Registration:
+        earlier: tuple[str, ...] = ()
+        for place, region in enumerate(regions, 1):
+            if not self._breakers[region].admits(self._clock()):
+                earlier = (*earlier, f"{region}: known to be down")
+                continue
+            # Whoever is the last hope may use all the time that is left.
+            another = any(self._breakers[other].health is not Health.OPEN for other in regions[place:])
+            left = deadline - self._clock()
+            limit = min(left, self._settings.seconds_for_one_region) if another else left
+            try:
+                registration = await self._ask(account, region, body, limit)
+            except MillisError as error:
+                pause = error.retry_after_seconds if isinstance(error, MillisRefused) else 0.0
+                if not another or not error.elsewhere or self._clock() + pause >= deadline:
+                    error.earlier = earlier
+                    raise
+                earlier = (*earlier, f"{region}: {error}")
+                await asyncio.sleep(pause)
+            else:
+                return replace(registration, earlier=earlier) if earlier else registration
+        raise MillisDown("; ".join(earlier))
+
+    async def _ask(self, account: str, region: str, body: Mapping[str, Any], limit_seconds: float) -> Registration:
+        """Register a call with one region, and learn from it how the region is."""
+        breaker = self._breakers[region]
+        try:
+            registration = await self._client.register(account, region, body, limit_seconds)
+        except MillisError as error:
+            self.orphaned += isinstance(error, MillisTimeout)
+            if error.shows_outage:
+                breaker.failed(self._clock())
+                self._in_doubt[region].set()
+            else:
+                breaker.succeeded()
+            raise
+        except BaseException:
+            self.orphaned += 1
+            breaker.given_up()
+            raise
+        breaker.succeeded()
+        return registration
+
+    async def abandon(self, account: str, registration: Registration) -> None:
+        """Note that nobody will dial *registration*, and take it back where the settings say so; raise nothing of Millis's."""
+        self.orphaned += 1
+        if not self._settings.delete_orphans:
+            return
+        region, call_id = registration.region, registration.call_id
+        try:
+            await self._client.delete_endpoint(account, region, call_id, self._settings.seconds_for_one_region)
+        except MillisError as error:
+            log.warning("an orphaned registration was not deleted", region=region, why=str(error))
+
+    @asynccontextmanager
+    async def probing(self, account: str, regions: Callable[[], Collection[str]]) -> AsyncIterator[None]:
+        """Probe what *regions* returns, with the key of *account*, while the context is entered."""
+        probes = [asyncio.create_task(self._probe_for_ever(account, region, regions)) for region in REGIONS]
+        try:
+            yield
+        finally:
+            for probe in probes:
+                probe.cancel()
+            await asyncio.gather(*probes, return_exceptions=True)
+
+    async def _probe_for_ever(self, account: str, region: str, regions: Callable[[], Collection[str]]) -> None:
+        said = ""
+        while True:
+            self._in_doubt[region].clear()
+            if region in regions() and self._settings.probe_seconds:
+                refusal = await self._probe(account, region)
+                if refusal and refusal != said:
+                    log.warning("Millis refuses the probe", region=region, account=account, why=refusal)
+                said = refusal
+            await asyncio.sleep(_BETWEEN_PROBES_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.probe_seconds or None):
+                    await self._in_doubt[region].wait()
+
+    async def _probe(self, account: str, region: str) -> str:
+        """Look whether *region* answers; return what it objects to, if it does."""
+        breaker = self._breakers[region]
+        refusal = ""
+        try:
+            await self._client.probe(account, region, self._settings.seconds_for_one_region)
+        except MillisError as error:
+            if error.shows_outage:
+                breaker.failed(self._clock())
+                return ""
+            refusal = str(error)
+        breaker.probed()
+        return refusal
+
+    def _changed(self, region: str, before: Health, health: Health) -> None:
+        self.changes[region, health.value] += 1
+        write = log.warning if health is Health.OPEN else log.info
+        write("region", region=region, state=health.value, before=before.value)
