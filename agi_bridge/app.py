@@ -1,52 +1,169 @@
 """The composition root: builds every part, in the order of start-up; reversed, that is the order of shutdown.
 
-The AGI server comes last and goes first, so that calls drain while everything they need still lives.
+The AGI server comes last and goes first, so that calls drain while everything they need still lives, and while the web side
+still says that they do.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import resource
 import signal
+import sys
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from agi_bridge import __version__
 from agi_bridge.agi.server import AgiServer
 from agi_bridge.bridge import Bridge
+from agi_bridge.changes import Reloaded, changes
+from agi_bridge.errors import CannotListen, ConfigError
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.regions import Regions
+from agi_bridge.systemd import Notifier, listening_sockets, watchdog_seconds
+from agi_bridge.web.metrics import Metrics
+from agi_bridge.web.server import WebServer
+from agi_bridge.web.snapshot import Snapshot
+from agi_bridge.workers import DRAIN, INSIST, Place, Workers, place_from_environ
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import socket
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+    from types import TracebackType
 
     from agi_bridge.config import Config
 
 log = structlog.get_logger(__name__)
 
+# What only a restart changes, besides what the parts themselves name.
+_FIXED_KEYS = (
+    "web.listen",
+    "millis.connect_timeout_seconds",
+    "millis.keepalive_seconds",
+    "log.level",
+    "log.format",
+    "log.numbers",
+)
+
+
+class Service:
+    """The bridge in one process: entered, it takes calls, and left, it drains."""
+
+    def __init__(
+        self,
+        config: Config,
+        reread: Callable[[], Config],
+        *,
+        config_file: str = "",
+        place: Place | None = None,
+        sockets: Sequence[socket.socket] = (),
+    ) -> None:
+        self.config = config
+        self._reread = reread
+        self._config_file = config_file
+        self._place = place or Place()
+        self._loaded_at = datetime.now(UTC)
+        self._reloads_refused = 0
+        self._reloading = asyncio.Lock()
+        self._is_up = False
+        metrics = Metrics(self.snapshot)
+        self.millis = MillisClient(config.millis, _keys(config))
+        self.regions = Regions(self.millis, config.millis, time.monotonic)
+        self.bridge = Bridge(config, self.regions, now=lambda: datetime.now(UTC), clock=time.monotonic, meter=metrics)
+        self.web = WebServer(config.web.addresses(self._place.number), self.snapshot, metrics.text, self.reload)
+        self.agi = AgiServer(config.agi, self.bridge.handle, sockets=sockets, reuse_port=self._place.of > 1)
+
+    async def __aenter__(self) -> Self:
+        for warning in self.config.warnings:
+            log.warning("configuration", path=warning.path, why=warning.message, hint=warning.suggestion)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.millis)
+            account = next(iter(self.config.api_keys))
+            await stack.enter_async_context(self.regions.probing(account, lambda: _regions_in_use(self.config)))
+            await stack.enter_async_context(self.web)
+            await stack.enter_async_context(self.agi)
+            self._stack = stack.pop_all()
+        self._is_up = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    def snapshot(self) -> Snapshot:
+        """Return how the bridge is now; for the web side."""
+        return Snapshot(
+            version=__version__,
+            worker=self._place.number,
+            workers=self._place.of,
+            not_ready=self._not_ready(),
+            draining=self.agi.draining,
+            config_file=self._config_file,
+            config_loaded_at=self._loaded_at,
+            reloads_refused=self._reloads_refused,
+            open_connections=self.agi.open_connections,
+            open_sessions=self.agi.open_sessions,
+            door=self.agi.counts.as_fields(),
+            registrations_in_flight=self.regions.in_flight,
+            orphaned_registrations=self.regions.orphaned,
+            region_states=self.regions.states(),
+            region_changes=self.regions.changes,
+        )
+
+    def _not_ready(self) -> str:
+        if self.agi.draining:
+            return "draining"
+        if not self._is_up:
+            return "starting"
+        full = self.agi.open_connections >= self.config.agi.session_limit
+        return "session_limit under [agi] is reached" if full else ""
+
+    async def reload(self) -> Reloaded:
+        """Read the configuration anew and take it; raise ConfigError where it is bad, and then nothing has changed."""
+        async with self._reloading:
+            try:
+                fresh = await asyncio.to_thread(self._reread)
+            except Exception as error:
+                self._reloads_refused += 1
+                for problem in error.problems if isinstance(error, ConfigError) else ():
+                    log.error("configuration", path=problem.path, why=problem.message, hint=problem.suggestion)
+                log.error("reload failed; the old configuration stays", why=type(error).__name__)
+                raise
+            return self._take(fresh)
+
+    def _take(self, fresh: Config) -> Reloaded:
+        """Swap the configuration. Nothing is awaited here, so every call sees all of the old one or all of the new one."""
+        changed = changes(self.config, fresh)
+        fixed = {f"agi.{key}" for key in self.agi.reconfigure(fresh.agi)} | set(_FIXED_KEYS)
+        self.millis.reconfigure(fresh.millis, _keys(fresh))
+        self.regions.reconfigure(fresh.millis)
+        self.bridge.reconfigure(fresh)
+        self.config = fresh
+        self._loaded_at = datetime.now(UTC)
+        _raise_file_limit(fresh)
+        done = Reloaded(changed, tuple(key for key in changed if key in fixed))
+        log.info("configuration reloaded", changed=done.changed, needs_restart=done.needs_restart)
+        return done
+
 
 @asynccontextmanager
 async def running(config: Config) -> AsyncIterator[AgiServer]:
-    """Run the bridge while the context is entered; leaving it drains."""
-    for warning in config.warnings:
-        log.warning("configuration", path=warning.path, why=warning.message, hint=warning.suggestion)
-    async with AsyncExitStack() as stack:
-        regions = await stack.enter_async_context(open_millis(config))
-        await stack.enter_async_context(regions.probing(next(iter(config.api_keys)), lambda: _regions_in_use(config)))
-        bridge = Bridge(config, regions, now=lambda: datetime.now(UTC), clock=time.monotonic)
-        yield await stack.enter_async_context(AgiServer(config.agi, bridge.handle))
+    """Run the bridge while the context is entered; leaving it drains. A reload finds the same configuration again."""
+    async with Service(config, lambda: config) as service:
+        yield service.agi
 
 
 @asynccontextmanager
 async def open_millis(config: Config) -> AsyncIterator[Regions]:
     """Return what calls are registered with, valid while the context is entered."""
-    keys = {name: key.get_secret_value() for name, key in config.api_keys.items()}
-    async with MillisClient(config.millis, keys) as client:
+    async with MillisClient(config.millis, _keys(config)) as client:
         yield Regions(client, config.millis, time.monotonic)
 
 
@@ -54,27 +171,160 @@ def _regions_in_use(config: Config) -> set[str]:
     return {region for rule in config.rules.rules if not rule.reject for region in rule.agent.regions}
 
 
-async def serve(config: Config) -> None:
-    """Serve until told to stop. The first SIGTERM or SIGINT drains, the second insists."""
-    _raise_file_limit(needed=2 * config.agi.session_limit)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+def _keys(config: Config) -> dict[str, str]:
+    return {name: key.get_secret_value() for name, key in config.api_keys.items()}
+
+
+async def serve(
+    config: Config, reread: Callable[[], Config], config_file: str, environ: Mapping[str, str] = os.environ
+) -> None:
+    """Serve until told to stop, as one process or as the parent of several.
+
+    The first SIGTERM or SIGINT drains, the second insists; SIGHUP reads the configuration anew.
+    """
+    place = place_from_environ(environ)
+    sockets = listening_sockets(environ, place.parent)
+    notifier = Notifier(place.wire) if place.wire else Notifier.from_environ(environ)
+    try:
+        if config.agi.workers > 1 and place.wire is None:
+            await _serve_with_workers(config, config_file, environ, sockets, notifier)
+        else:
+            service = Service(config, reread, config_file=config_file, place=place, sockets=sockets)
+            await _serve_alone(service, place, notifier, watchdog_seconds(environ, os.getpid()))
+    finally:
+        notifier.close()
+
+
+async def _serve_alone(service: Service, place: Place, notifier: Notifier, watchdog: float | None) -> None:
+    _raise_file_limit(service.config)
+    stop, hang_up = asyncio.Event(), asyncio.Event()
     main = asyncio.current_task()
     assert main is not None  # noqa: S101 - a coroutine always runs in a task
 
-    def on_signal() -> None:
+    def insist() -> None:
+        log.warning("stopping at once")
+        stop.set()
+        main.cancel()
+
+    def drain_or_insist() -> None:
         if stop.is_set():
-            log.warning("stopping at once")
-            main.cancel()
+            insist()
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    async with running(config):
+    asked = (drain_or_insist, drain_or_insist) if place.wire is None else (stop.set, insist)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_signals(dict(zip((DRAIN, INSIST), asked, strict=True)) | {signal.SIGHUP: hang_up.set}))
+        if watchdog is not None:
+            await stack.enter_async_context(_beside(_say_alive(notifier, watchdog / 2)))
+        if place.wire is not None:
+            await stack.enter_async_context(_beside(_until_parent_is_gone(place.wire, stop)))
+        await stack.enter_async_context(service)
+        await stack.enter_async_context(_beside(_reload_when(hang_up, service, notifier)))
         _calm_the_collector()
-        log.info("ready", version=__version__, rules=len(config.rules.rules))
+        which = {} if place.wire is None else {"worker": place.number, "pid": os.getpid()}
+        log.info("ready", version=__version__, rules=len(service.config.rules.rules), **which)
+        notifier.ready(_status(service.config))
         await stop.wait()
         log.info("stopping")
+        notifier.stopping()
+
+
+async def _serve_with_workers(
+    config: Config,
+    config_file: str,
+    environ: Mapping[str, str],
+    sockets: Sequence[socket.socket],
+    notifier: Notifier,
+) -> None:
+    if not sockets and not all(address.port for address in config.agi.addresses):
+        raise CannotListen("several workers cannot share port 0; name a port in listen under [agi]")
+    watchdog = watchdog_seconds(environ, os.getpid())
+    workers = Workers(
+        (sys.executable, "-P", "-m", "agi_bridge", "serve", "--config", config_file),
+        config.agi.workers,
+        environ,
+        sockets,
+        notifier,
+        watchdog_seconds=watchdog,
+        # A drain has two bounded halves: calls are set up, then what is left is ended.
+        stop_timeout_seconds=2 * config.agi.drain_timeout_seconds + 5,
+    )
+    asked = 0
+
+    def drain_or_insist() -> None:
+        nonlocal asked
+        asked += 1
+        workers.stop()
+
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_signals({DRAIN: drain_or_insist, INSIST: drain_or_insist, signal.SIGHUP: workers.reload}))
+        if watchdog is not None:
+            await stack.enter_async_context(_beside(_say_alive(notifier, watchdog / 2)))
+        await workers.run()
+    if asked > 1:
+        raise asyncio.CancelledError
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """Do *work* while the context is entered."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+
+
+@contextmanager
+def _signals(actions: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number, action in actions.items():
+        loop.add_signal_handler(number, action)
+    try:
+        yield
+    finally:
+        for number in actions:
+            loop.remove_signal_handler(number)
+
+
+async def _reload_when(hang_up: asyncio.Event, service: Service, notifier: Notifier) -> None:
+    """Reload each time *hang_up* is set; signals that come meanwhile are one."""
+    while True:
+        await hang_up.wait()
+        hang_up.clear()
+        notifier.reloading()
+        status = "the last reload failed; the configuration before it stays"
+        try:
+            await service.reload()
+            status = _status(service.config)
+        except ConfigError:
+            pass  # it was told problem by problem
+        except Exception:
+            log.exception("reload failed unexpectedly")
+        notifier.ready(status)
+
+
+async def _say_alive(notifier: Notifier, every_seconds: float) -> None:
+    while True:
+        notifier.alive()
+        await asyncio.sleep(every_seconds)
+
+
+async def _until_parent_is_gone(wire: socket.socket, stop: asyncio.Event) -> None:
+    """Set *stop* at the end of *wire*: nobody would restart or stop this worker any more."""
+    wire.setblocking(False)
+    with suppress(OSError):
+        while await asyncio.get_running_loop().sock_recv(wire, 64):
+            pass
+    log.warning("the parent is gone")
+    stop.set()
+
+
+def _status(config: Config) -> str:
+    return f"takes calls by {len(config.rules.rules)} rules"
 
 
 def _calm_the_collector() -> None:
@@ -87,8 +337,9 @@ def _calm_the_collector() -> None:
     gc.set_threshold(20_000, 20, 100)
 
 
-def _raise_file_limit(needed: int) -> None:
+def _raise_file_limit(config: Config) -> None:
     """Ask the kernel for as many open files as it allows; a call takes two, and the usual soft limit is 1024."""
+    needed = 2 * config.agi.session_limit
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -95,12 +95,19 @@ class Registrar(Protocol):
     async def abandon(self, account: str, registration: Registration) -> None: ...
 
 
+class Meter(Protocol):
+    """What counts calls; `web.metrics.Metrics` is one."""
+
+    def ended(self, visit: Visit, outcome: Outcome, total_seconds: float) -> None: ...
+
+
 @dataclass(slots=True)
 class Visit:
     """What is known of a call so far; in the end, its line in the log. Times are in seconds of one monotonic clock.
 
     `config` is the one that held when the call came in. `to_tell` are the channel variables that the dialplan still has to
     be told, together with the status. `orphaned` is true while Millis may hold a registration that nobody dials.
+    `setup_seconds` is known apart from the whole only where the verb goes on to dial.
     """
 
     config: Config
@@ -114,6 +121,7 @@ class Visit:
     orphaned: bool = False
     millis_call_id: str = ""
     millis_seconds: float = 0.0
+    setup_seconds: float | None = None
     dial: Mapping[str, str] = field(default_factory=dict)
     redial: str = ""
     to_tell: dict[str, str] = field(default_factory=dict)
@@ -163,11 +171,13 @@ class Bridge:
         millis: Registrar,
         now: Callable[[], datetime],
         clock: Callable[[], float],
+        meter: Meter | None = None,
     ) -> None:
         self._config = config
         self._millis = millis
         self._now = now
         self._clock = clock
+        self._meter = meter
 
     def reconfigure(self, config: Config) -> None:
         """Take other rules for calls to come; each call keeps those that it began with."""
@@ -186,9 +196,19 @@ class Bridge:
         finally:
             session.close()
             write = log.info if outcome.result in (Result.COMPLETED, Result.CALLER) else log.warning
-            write("call", **visit.line(outcome, self._clock()))
+            ended = self._clock()
+            write("call", **visit.line(outcome, ended))
+            self._count(visit, outcome, ended - visit.started)
         if visit.orphaned and visit.registration and visit.route and visit.route.rule:
             await self._millis.abandon(visit.route.rule.agent.account, visit.registration)
+
+    def _count(self, visit: Visit, outcome: Outcome, total_seconds: float) -> None:
+        """Count a call that is over; nothing that goes wrong in the counting may reach it."""
+        if self._meter is not None:
+            try:
+                self._meter.ended(visit, outcome, total_seconds)
+            except Exception:
+                log.exception("a call was not counted", bridge_call_id=visit.bridge_call_id)
 
     async def _decided(self, session: Session, visit: Visit) -> Outcome:
         """Do what the verb asks; every failure is an outcome."""
@@ -351,6 +371,8 @@ class Bridge:
         await session.set_variables(visit.to_tell | {"TIMEOUT(absolute)": str(visit.longest_dial_seconds)})
         visit.to_tell = {"TIMEOUT(absolute)": "0"}
         visit.orphaned = False
+        if visit.setup_seconds is None:
+            visit.setup_seconds = self._clock() - visit.started
         try:
             await session.execute("Dial", visit.dial_arguments)
             return await self._ended(session, visit)

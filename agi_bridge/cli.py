@@ -23,12 +23,13 @@ from agi_bridge import __version__, app, config, log, metadata
 from agi_bridge.agi.protocol import Request
 from agi_bridge.call import Call
 from agi_bridge.dialplan import SipUri, dial_options, dial_string, safe_call_id
-from agi_bridge.errors import AgiProtocolError, BridgeError, ConfigError, MillisError, Problem
+from agi_bridge.errors import AgiProtocolError, BridgeError, ConfigError, MillisError, NotRunning, Problem
 from agi_bridge.routing import Route, Rule, choose_route
 from agi_bridge.simulator.asterisk import play_call
 from agi_bridge.simulator.channel import SimulatedChannel
 from agi_bridge.simulator.fault import ALLOWED_FAULTS, Fault
 from agi_bridge.simulator.millis import Received, SimulatedMillis
+from agi_bridge.web.client import ask_readiness, ask_reload, reachable
 
 T = TypeVar("T")
 
@@ -75,6 +76,9 @@ CallerOption = Annotated[
 ]
 ContextOption = Annotated[str, typer.Option("--context", metavar="NAME", help="The dialplan context that asks.")]
 ChannelOption = Annotated[str, typer.Option("--channel", metavar="NAME", help="The caller's channel.")]
+UrlOption = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="Where it listens, such as http://127.0.0.1:4574.")
+]
 ArgumentOption = Annotated[
     list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help="An AGI argument; repeatable.")
 ]
@@ -119,12 +123,53 @@ def _top(
 
 
 @commands.command()
-def serve(config_file: ConfigOption = None) -> int:
-    """Take calls until stopped. SIGTERM finishes the calls being set up first; a second one does not wait."""
-    loaded = _load(config_file)
+def serve(
+    config_file: ConfigOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="NUMBER", min=1, max=64, help="Processes; default: workers under [agi]."),
+    ] = None,
+) -> int:
+    """Take calls until stopped. SIGTERM finishes the calls being set up first; a second one does not wait.
+
+    SIGHUP reads the configuration anew.
+    """
+    path = str(_config_path(config_file).absolute())
+
+    def read() -> config.Config:
+        loaded = _load(path)
+        return loaded if workers is None else loaded.with_workers(workers)
+
+    loaded = read()
     log.configure(loaded.log, for_good=True)
-    _run(app.serve(loaded))
+    _run(app.serve(loaded, read, path))
     return DONE
+
+
+@commands.command()
+def health(config_file: ConfigOption = None, url: UrlOption = None, as_json: JsonOption = False) -> int:
+    """Ask a running bridge whether it is ready. Asks every worker."""
+    answers = [_readiness(address) for address in _each_worker(_web_address(config_file, url))]
+    if as_json:
+        _print_json(answers)
+    else:
+        for answer in answers:
+            typer.echo(_health_line(answer))
+    return DONE if all(answer.get("ready") for answer in answers) else FAILED
+
+
+@commands.command()
+def reload(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
+    """Make the running bridge read its configuration anew. A bad file is refused, here and there, and changes nothing."""
+    answers = [_reloaded(address) for address in _each_worker(_web_address(config_file, None))]
+    if as_json:
+        _print_json(answers)
+    else:
+        for number, answer in enumerate(answers, 1):
+            _print_reloaded(f"worker {number}: " if len(answers) > 1 else "", answer)
+    if any("problems" in answer for answer in answers):
+        return MISUSED
+    return DONE if all("changed" in answer for answer in answers) else FAILED
 
 
 @commands.command()
@@ -342,7 +387,7 @@ def _route_facts(loaded: config.Config, call: Call, chosen: Route) -> dict[str, 
 
 def _load(config_file: str | None, *, need_keys: bool = True) -> config.Config:
     """Read the configuration file; files that it names are relative to its own folder."""
-    path = Path(config_file) if config_file else _default_config()
+    path = _config_path(config_file)
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
     except OSError as error:
@@ -353,8 +398,72 @@ def _load(config_file: str | None, *, need_keys: bool = True) -> config.Config:
     return config.load(text, os.environ, lambda name: (path.parent / name).read_bytes(), need_keys=need_keys)
 
 
-def _default_config() -> Path:
+def _config_path(config_file: str | None) -> Path:
+    if config_file:
+        return Path(config_file)
     return next((path for path in map(Path, DEFAULT_CONFIGS) if path.exists()), Path(DEFAULT_CONFIGS[0]))
+
+
+def _web_address(config_file: str | None, url: str | None) -> config.Address:
+    """Return where the first worker of the running bridge is asked."""
+    if url is not None:
+        try:
+            return config.parse_address(url.removeprefix("http://").rstrip("/"))
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--url") from None
+    # The keys may be in the environment of the service alone.
+    addresses = _load(config_file, need_keys=False).web.addresses(1)
+    if not addresses:
+        raise NotRunning("the bridge cannot be asked, because listen under [web] is empty")
+    return reachable(addresses[0])
+
+
+def _each_worker(first: config.Address) -> list[config.Address]:
+    """Return where every worker is asked, each on the port after the one before; the first says how many there are."""
+    workers = ask_readiness(first).content.get("workers")
+    count = workers if isinstance(workers, int) else 1
+    return [config.Address(first.host, first.port + place) for place in range(count)]
+
+
+def _readiness(address: config.Address) -> dict[str, Any]:
+    try:
+        return ask_readiness(address).content
+    except NotRunning as error:
+        return {"ready": False, "why_not": str(error)}
+
+
+def _reloaded(address: config.Address) -> dict[str, Any]:
+    try:
+        return ask_reload(address).content
+    except NotRunning as error:
+        return {"why": str(error)}
+
+
+def _health_line(answer: dict[str, Any]) -> str:
+    standing = "ready" if answer.get("ready") else f"not ready: {answer.get('why_not')}"
+    if "worker" not in answer:
+        return standing
+    # A closed breaker is one that lets calls through, which is nothing to tell.
+    down = (f"; region {region} is {state}" for region, state in answer.get("regions", {}).items() if state != "closed")
+    return (
+        f"worker {answer.get('worker')} of {answer.get('workers')}: {standing}{''.join(down)}; version {answer.get('version')}, "
+        f"{answer.get('config_file')} of {answer.get('config_loaded_at')}"
+    )
+
+
+def _print_reloaded(worker: str, answer: dict[str, Any]) -> None:
+    if "problems" in answer:
+        for problem in answer["problems"]:
+            _complain(f"{worker}{Problem(**problem)}")
+        _complain(f"{worker}{answer['config_file']} is refused; the old configuration stays")
+        return
+    if "changed" not in answer:
+        _complain(f"{worker}not reloaded: {answer.get('why')}")
+        return
+    changed = answer["changed"]
+    typer.echo(f"{worker}reloaded {answer['config_file']}: {', '.join(changed) or 'nothing has changed'}")
+    if answer["needs_restart"]:
+        typer.echo(f"{worker}restart the bridge for: {', '.join(answer['needs_restart'])}")
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -12,7 +12,7 @@ import ipaddress
 import json
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -101,6 +101,14 @@ def parse_address(text: str) -> Address:
     if not colon or not _is_host(host) or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError("must be an address and a port, such as 127.0.0.1:4573 or [::1]:4573")
     return Address(host, int(port))
+
+
+def _is_open_to_others(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(parse_address(text).host)
+    except ValueError:
+        return False
+    return address.is_unspecified or address.is_global
 
 
 def _is_host(text: str) -> bool:
@@ -227,6 +235,7 @@ class AgiSettings(_Table):
         list[Annotated[str, AfterValidator(_address)]], BeforeValidator(_one_or_many), Field(min_length=1)
     ] = ["127.0.0.1:4573"]
     allow: Annotated[list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_one_or_many)] = PRIVATE_NETWORKS
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     backlog: Annotated[int, Field(ge=1, le=65535)] = 1024
     session_limit: Annotated[int, Field(ge=1)] = 10_000
     peer_rate_limit_per_second: Annotated[int, Field(ge=1)] = 1_000
@@ -273,6 +282,19 @@ class AgiSettings(_Table):
             environment_bytes=self.environment_limit_bytes,
             command_bytes=self.command_limit_bytes,
         )
+
+
+class WebSettings(_Table):
+    """`[web]`: where health, metrics and the reload are asked for."""
+
+    listen: Annotated[list[Annotated[str, AfterValidator(_address)]], BeforeValidator(_one_or_many)] = [
+        "127.0.0.1:4574"
+    ]
+
+    def addresses(self, worker: int) -> list[Address]:
+        """Return where the worker of that number listens: each on the port after the one before; port 0 is any."""
+        addresses = map(parse_address, self.listen)
+        return [Address(each.host, each.port + worker - 1 if each.port else 0) for each in addresses]
 
 
 class MillisSettings(_Table):
@@ -379,6 +401,7 @@ class File(_Table):
     """The whole file, as it may be written."""
 
     agi: AgiSettings = AgiSettings()
+    web: WebSettings = WebSettings()
     millis: MillisSettings = MillisSettings()
     account: dict[str, AccountSettings] = {}
     numbers: NumberSettings = NumberSettings()
@@ -393,6 +416,7 @@ class Config:
     """A configuration that can be served. `warnings` are for the operator's eyes and stop nothing."""
 
     agi: AgiSettings
+    web: WebSettings
     millis: MillisSettings
     numbers: NumberSettings
     metadata: MetadataSettings
@@ -400,6 +424,10 @@ class Config:
     rules: RuleBook
     api_keys: Mapping[str, SecretStr]
     warnings: tuple[Problem, ...]
+
+    def with_workers(self, count: int) -> Config:
+        """Return the same configuration with another number of workers."""
+        return replace(self, agi=self.agi.model_copy(update={"workers": count}))
 
 
 def load(text: str, environ: Mapping[str, str], read_file: ReadFile, *, need_keys: bool = True) -> Config:
@@ -461,6 +489,7 @@ class _Reader:
             raise ConfigError(self.problems)
         return Config(
             file.agi.with_secret(secret),
+            file.web,
             file.millis,
             file.numbers,
             file.metadata,
@@ -708,19 +737,22 @@ class _Reader:
                 )
 
     def _warn_about_listening(self) -> None:
-        for text in self.file.agi.listen:
-            try:
-                address = ipaddress.ip_address(parse_address(text).host)
-            except ValueError:
-                continue
-            if address.is_unspecified or address.is_global:
-                self.warnings.append(
-                    Problem(
-                        "agi.listen",
-                        f"{text} can be reached from other networks, and FastAGI has no password",
-                        "listen on 127.0.0.1 or a private address, and let a firewall admit only the PBX",
-                    )
+        for text in filter(_is_open_to_others, self.file.agi.listen):
+            self.warnings.append(
+                Problem(
+                    "agi.listen",
+                    f"{text} can be reached from other networks, and FastAGI has no password",
+                    "listen on 127.0.0.1 or a private address, and let a firewall admit only the PBX",
                 )
+            )
+        for text in filter(_is_open_to_others, self.file.web.listen):
+            self.warnings.append(
+                Problem(
+                    "web.listen",
+                    f"{text} can be reached from other networks, and shows health and metrics to everybody",
+                    "listen on 127.0.0.1 or a private address, and let a firewall admit only who watches the bridge",
+                )
+            )
 
     def _warn_about_plain_http(self) -> None:
         if any(_is_plain_http_elsewhere(self.file.millis.url(region)) for region in REGIONS):

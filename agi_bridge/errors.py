@@ -3,6 +3,8 @@
     BridgeError
     ├── ConfigError              the operator: the configuration, every problem at once
     ├── CannotListen             the operator: an address that is taken, or not ours
+    ├── NotRunning               the operator: no bridge answers where one is asked
+    ├── WorkerFailed             the operator: a worker process that did not start
     ├── AgiError
     │   ├── AgiProtocolError     whoever connected: not AGI, or forged
     │   ├── AgiRefused           Asterisk did not carry out a command
@@ -63,6 +65,14 @@ class ConfigError(BridgeError):
 
 class CannotListen(BridgeError):
     """An address to listen on is not to be had."""
+
+
+class NotRunning(BridgeError):
+    """No bridge answers at the address, or something else does."""
+
+
+class WorkerFailed(BridgeError):
+    """A worker process ended before it was ready for the first time."""
 
 
 class AgiError(BridgeError):

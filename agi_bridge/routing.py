@@ -7,10 +7,11 @@ It does not know Millis, AGI or how the chosen destination is dialled.
 
 from __future__ import annotations
 
+import weakref
 from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from agi_bridge.call import Outcome, Reason, Result
@@ -159,8 +160,9 @@ class RuleBook:
             for literal, pattern in literals.items():
                 by_digits.setdefault(literal.removeprefix("+"), NearestRule(rule.name, pattern.text))
         self._by_literal = dict(by_literal)
-        # A called number is called again; bound to this object, so that it goes with the configuration.
-        self.for_did = lru_cache(maxsize=_REMEMBERED_DIDS)(self._for_did)
+        # A called number is called again. Bound to this object, so that it goes with the configuration; weakly, so that it
+        # goes at once, and a reload leaves nothing behind for the garbage collector, which seldom comes by.
+        self.for_did = lru_cache(maxsize=_REMEMBERED_DIDS)(partial(RuleBook._for_did, weakref.proxy(self)))
         self._literal_lengths = sorted({len(literal) for literal in by_literal})
         self._by_digits = by_digits
         self._sorted_digits = sorted(by_digits)

@@ -48,6 +48,9 @@ BRIDGE_TOML = """\
 [agi]
 listen = "127.0.0.1:0"
 
+[web]
+listen = []                      # the demo is asked nothing
+
 [millis]
 base_url = "{millis}"            # the simulated one; leave it out for the real one
 allowed_hosts = ["127.0.0.1"]    # likewise

@@ -1,105 +1,53 @@
-"""The whole bridge as a process: ready, serving, drained, insisted upon."""
+"""The whole bridge as a process: ready, serving, reloaded, drained, insisted upon, restarted, several at once."""
 
 import asyncio
 import json
 import os
+import random
 import signal
-import sys
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from agi_bridge.simulator.asterisk import AsteriskSide, play_call
+import pytest
+
+from agi_bridge.simulator.asterisk import AsteriskSide, PlayedCall, play_call
 from agi_bridge.simulator.command import DialEnding
 from agi_bridge.simulator.millis import Fault, SimulatedMillis
+from tests.served import PATIENCE_SECONDS, Served, serving, write_config
 
-CONFIG = """
-[agi]
-listen = "127.0.0.1:0"
-drain_timeout_seconds = 5
-
-[millis]
-base_url = "{url}"
-allowed_hosts = "127.0.0.1"
-
-[defaults]
-fallback = "reception,s,1"
-
-[[route]]
-name = "all"
-did = "_+X."
-agent_id = "-Nall"
-"""
-
-PATIENCE_SECONDS = 15.0
-
-
-class Served:
-    """A running `agi-bridge serve`: its address, and what it has written."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.lines: list[dict[str, Any]] = []
-
-    async def wrote(self, event: str) -> dict[str, Any]:
-        """Read the log until it has *event*."""
-        assert self.process.stderr is not None
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while raw := await self.process.stderr.readline():
-                self.lines.append(json.loads(raw))
-                if self.lines[-1]["event"] == event:
-                    return self.lines[-1]
-        raise AssertionError(f"the bridge ended without {event!r}: {self.lines}")
-
-    async def ended(self) -> int:
-        """Wait until the process is over."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            return await self.process.wait()
+DID = ("did=+15551230001",)
 
 
 @asynccontextmanager
-async def serving(millis: SimulatedMillis, folder: Path) -> AsyncIterator[tuple[Served, str, int]]:
-    """Run the bridge as a process; yield it with host and port."""
-    (folder / "bridge.toml").write_text(CONFIG.format(url=millis.url))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "agi_bridge",
-        "serve",
-        "--config",
-        str(folder / "bridge.toml"),
-        env={**os.environ, "MILLIS_API_KEY": "k"},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    served = Served(process)
-    try:
-        host, port = (await served.wrote("listening for FastAGI"))["address"]
-        await served.wrote("ready")
-        yield served, host, port
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await served.ended()
+async def bridge(millis: SimulatedMillis, folder: Path) -> AsyncIterator[tuple[Served, str, int]]:
+    """Run the bridge; yield it with host and port."""
+    async with serving(write_config(folder, millis)) as served:
+        await served.started()
+        yield served, *served.address
 
 
 async def test_a_call_is_served_and_told_in_one_line_of_json(tmp_path: Path):
     """The process takes a call, routes it, and writes its line with the numbers masked."""
-    async with SimulatedMillis() as millis, serving(millis, tmp_path) as (served, host, port):
-        played = await play_call(host, port, arguments=("did=+15551230001",))
+    async with SimulatedMillis() as millis, bridge(millis, tmp_path) as (served, host, port):
+        played = await play_call(host, port, arguments=DID)
         line = await served.wrote("call")
 
     assert played.variables["MILLIS_STATUS"] == "ok"
     assert (line["rule"], line["reason"], line["did"]) == ("all", "routed", "+155******01")
 
 
+# Drain
+
+
 async def test_sigterm_lets_a_call_that_is_being_set_up_finish(tmp_path: Path):
     """A drain closes the door at once, but the caller inside still gets an answer, and the process ends with 0."""
     async with (
         SimulatedMillis(fault=Fault(delay_seconds=0.5)) as millis,
-        serving(millis, tmp_path) as (served, host, port),
+        bridge(millis, tmp_path) as (served, host, port),
     ):
-        async with AsteriskSide(host, port, script="route", arguments=("did=+15551230001",)) as call:
+        async with AsteriskSide(host, port, script="route", arguments=DID) as call:
             await millis.received()
             served.process.send_signal(signal.SIGTERM)
             await served.wrote("draining")
@@ -111,15 +59,36 @@ async def test_sigterm_lets_a_call_that_is_being_set_up_finish(tmp_path: Path):
     assert late.agistatus == "FAILURE"
 
 
+async def test_web_side_says_that_the_bridge_drains(tmp_path: Path):
+    """While the last call is set up, /readyz still answers, and says that new calls are not welcome; /livez stays well."""
+    async with (
+        SimulatedMillis(fault=Fault(hang=True)) as millis,
+        bridge(millis, tmp_path) as (served, host, port),
+        AsteriskSide(host, port, script="route", arguments=DID),
+    ):
+        await millis.received()
+        assert (await served.get("/readyz"))[0] == 200
+        served.process.send_signal(signal.SIGTERM)
+        await served.wrote("draining")
+        status, body = await served.get("/readyz")
+        alive, _ = await served.get("/livez")
+
+    standing = json.loads(body)
+    assert (status, standing["ready"], standing["why_not"], standing["draining"]) == (503, False, "draining", True)
+    assert alive == 200
+
+
 async def test_sigterm_does_not_wait_for_a_call_that_only_awaits_the_end_of_dial(tmp_path: Path):
     """A call in EXEC Dial needs the bridge no more: it is left to Asterisk, and recorded as such."""
-    async with SimulatedMillis() as millis, serving(millis, tmp_path) as (served, host, port):
-        arguments = ("did=+15551230001",)
-        async with AsteriskSide(host, port, script="dial", arguments=arguments, dial=DialEnding(held=True)) as call:
-            await call.saw('EXEC "Dial"')
-            served.process.send_signal(signal.SIGTERM)
-            line = await served.wrote("call")
-            assert await served.ended() == 0
+    async with (
+        SimulatedMillis() as millis,
+        bridge(millis, tmp_path) as (served, host, port),
+        AsteriskSide(host, port, script="dial", arguments=DID, dial=DialEnding(held=True)) as call,
+    ):
+        await call.saw('EXEC "Dial"')
+        served.process.send_signal(signal.SIGTERM)
+        line = await served.wrote("call")
+        assert await served.ended() == 0
 
     assert (line["result"], line["reason"]) == ("unknown", "bridge-stopped")
 
@@ -128,8 +97,8 @@ async def test_a_second_signal_insists(tmp_path: Path):
     """Whoever asks twice is not made to wait for a Millis that never answers."""
     async with (
         SimulatedMillis(fault=Fault(hang=True)) as millis,
-        serving(millis, tmp_path) as (served, host, port),
-        AsteriskSide(host, port, script="route", arguments=("did=+15551230001",)),
+        bridge(millis, tmp_path) as (served, host, port),
+        AsteriskSide(host, port, script="route", arguments=DID),
     ):
         await millis.received()
         served.process.send_signal(signal.SIGTERM)
@@ -140,3 +109,260 @@ async def test_a_second_signal_insists(tmp_path: Path):
         assert await served.ended() in (0, 130)
 
     assert line["reason"] == "bridge-stopped"
+
+
+# Reload
+
+
+async def test_sighup_takes_the_new_rules_and_a_call_keeps_those_it_began_with(tmp_path: Path):
+    """A call that waits for Millis during a reload ends by its old rule; the next one meets the new rules."""
+    async with (
+        SimulatedMillis(fault=Fault(delay_seconds=0.5)) as millis,
+        bridge(millis, tmp_path) as (served, host, port),
+    ):
+        async with AsteriskSide(host, port, script="route", arguments=DID) as call:
+            await millis.received()
+            write_config(tmp_path, millis, rule="new", more='[log]\nlevel = "debug"\n')
+            served.process.send_signal(signal.SIGHUP)
+            told = await served.wrote("configuration reloaded")
+            began_before = await served.wrote("call")
+            await call.finished()
+        await play_call(host, port, arguments=DID)
+        began_after = await served.wrote("call")
+
+    assert told["changed"] == ["log.level", 'route "all" removed', 'route "new" added']
+    assert told["needs_restart"] == ["log.level"]
+    assert (began_before["rule"], began_before["reason"]) == ("all", "routed")
+    assert (began_after["rule"], began_after["reason"]) == ("new", "routed")
+
+
+async def test_sighup_with_a_bad_file_changes_nothing_and_says_why(tmp_path: Path):
+    """Each problem has its line, the old rules go on, and the refusal is counted."""
+    async with SimulatedMillis() as millis, bridge(millis, tmp_path) as (served, host, port):
+        write_config(tmp_path, millis, rule="two words", more='[numbers]\ndefault_country = "Mars"\n')
+        served.process.send_signal(signal.SIGHUP)
+        first, second = await served.wrote("configuration"), await served.wrote("configuration")
+        await served.wrote("reload failed; the old configuration stays")
+        await play_call(host, port, arguments=DID)
+        line = await served.wrote("call")
+        _, metrics = await served.get("/metrics")
+
+    assert {first["path"], second["path"]} == {"numbers.default_country", 'route "two words": name'}
+    assert line["rule"] == "all"
+    assert "agi_bridge_reload_failures_total 1.0" in metrics.splitlines()
+
+
+async def test_a_key_that_needs_a_restart_is_named(tmp_path: Path):
+    """A reload cannot move the listening sockets, and says so instead of pretending."""
+    async with SimulatedMillis() as millis, bridge(millis, tmp_path) as (served, _, _):
+        write_config(tmp_path, millis, port=1, web_port=1)
+        status, body = await served.get("/reload", "POST", **{"agi-bridge": "reload"})
+
+    assert status == 200
+    assert json.loads(body) == {
+        "config_file": str(tmp_path / "bridge.toml"),
+        "changed": ["agi.listen", "web.listen"],
+        "needs_restart": ["agi.listen", "web.listen"],
+    }
+
+
+async def test_web_port_that_is_taken(tmp_path: Path):
+    """A web port in use is told in one line, with exit code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with SimulatedMillis() as millis, serving(write_config(tmp_path, millis, web_port=port)) as served:
+            assert served.process.stderr is not None
+            said = (await served.process.stderr.read()).decode().splitlines()
+            assert await served.ended() == 1
+
+    assert said[-1] == (
+        f"agi-bridge: cannot listen on 127.0.0.1:{port}: Address already in use; is another bridge running? "
+        "See listen under [web]"
+    )
+
+
+# Under systemd
+
+
+class Systemd:
+    """systemd's end of sd_notify: a datagram socket, and what was said."""
+
+    def __init__(self, address: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.bind(address)
+
+    async def told(self, fact: str) -> str:
+        """Wait until *fact* is said, and return all of that message."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                message = (await asyncio.get_running_loop().sock_recv(self.socket, 4096)).decode()
+                if fact in message.splitlines():
+                    return message
+
+
+async def test_systemd_is_told_of_every_turn(tmp_path: Path):
+    """It hears that the bridge is ready, lives, reloads, is ready again, and stops."""
+    systemd = Systemd(str(tmp_path / "notify"))
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+    with systemd.socket:
+        async with SimulatedMillis() as millis, serving(write_config(tmp_path, millis), environ=environ) as served:
+            ready = await systemd.told("READY=1")
+            await systemd.told("WATCHDOG=1")
+            await systemd.told("WATCHDOG=1")
+            served.process.send_signal(signal.SIGHUP)
+            reloading = await systemd.told("RELOADING=1")
+            await systemd.told("READY=1")
+            served.process.send_signal(signal.SIGTERM)
+            await systemd.told("STOPPING=1")
+            assert await served.ended() == 0
+
+    assert ready == "READY=1\nSTATUS=takes calls by 1 rules\n"
+    assert reloading.splitlines()[1].startswith("MONOTONIC_USEC=")
+
+
+async def played(address: tuple[str, int], calls: list[asyncio.Task[PlayedCall]], done: asyncio.Event) -> None:
+    """Begin a call every 20 ms until *done*."""
+    while not done.is_set():
+        calls.append(asyncio.create_task(play_call(*address, arguments=DID)))
+        await asyncio.wait([asyncio.create_task(done.wait())], timeout=0.02)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--workers", "2")], ids=["one process", "two workers"])
+async def test_restart_with_an_inherited_socket_refuses_nobody(tmp_path: Path, arguments: tuple[str, ...]):
+    """Calls that come while no bridge runs wait in the socket that systemd holds, and are answered by the next one."""
+    done = asyncio.Event()
+    calls: list[asyncio.Task[PlayedCall]] = []
+    async with SimulatedMillis() as millis:
+        config = write_config(tmp_path, millis, port=1)
+        with socket.create_server(("127.0.0.1", 0), backlog=128) as inherited:
+            async with serving(config, *arguments, inherited=inherited) as served:
+                await served.started()
+                assert served.address == inherited.getsockname()
+                playing = asyncio.create_task(played(served.address, calls, done))
+                await served.wrote("call")
+                assert await served.stopped() == 0
+            begun = len(calls)
+            async with serving(config, *arguments, inherited=inherited) as served:
+                await served.started()
+                await served.wrote("call")
+                done.set()
+                await playing
+                ended = await asyncio.gather(*calls)
+                assert await served.stopped() == 0
+
+    assert len(ended) > begun
+    assert {(call.agistatus, call.variables.get("MILLIS_STATUS")) for call in ended} == {("SUCCESS", "ok")}
+
+
+# Several processes
+
+
+def two_free_ports() -> int:
+    """Return a port that is free, as is the next one, and that the kernel gives to nobody who asks for any."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            socket.create_server(("127.0.0.1", port + 1)).close()
+            return port
+
+
+@asynccontextmanager
+async def workers(
+    millis: SimulatedMillis, folder: Path, **environ: str
+) -> AsyncIterator[tuple[Served, tuple[str, int]]]:
+    """Run a parent with two workers on a port that is kept free for them; the log is that of all three."""
+    web_port = two_free_ports()
+    with socket.socket() as agi:
+        agi.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        agi.bind(("127.0.0.1", 0))
+        config = write_config(folder, millis, port=agi.getsockname()[1], web_port=web_port)
+        async with serving(config, "--workers", "2", environ=environ) as served:
+            await served.wrote("all workers are ready")
+            served.web_address = ("127.0.0.1", web_port)
+            yield served, agi.getsockname()
+
+
+async def test_workers_share_the_calls_and_stop_together(tmp_path: Path):
+    """Two processes answer on one port, each has a web port of its own, and SIGTERM to the parent drains both."""
+    async with SimulatedMillis() as millis, workers(millis, tmp_path) as (served, address):
+        ended = await asyncio.gather(*(play_call(*address, arguments=DID) for _ in range(20)))
+        standing = []
+        for _ in range(2):
+            standing.append(json.loads((await served.get("/readyz"))[1]))
+            served.web_address = (served.web_address[0], served.web_address[1] + 1)
+        assert await served.stopped() == 0
+
+    assert {call.variables["MILLIS_STATUS"] for call in ended} == {"ok"}
+    assert [(each["worker"], each["workers"], each["ready"]) for each in standing] == [(1, 2, True), (2, 2, True)]
+
+
+def a_child(process: int) -> int:
+    return int(Path(f"/proc/{process}/task/{process}/children").read_text().split()[0])
+
+
+async def test_a_worker_that_dies_is_started_again(tmp_path: Path):
+    """The others take its calls meanwhile, and systemd, whom only the parent speaks to, hears of nothing but readiness."""
+    systemd = Systemd(str(tmp_path / "notify"))
+    with systemd.socket:
+        async with (
+            SimulatedMillis() as millis,
+            workers(millis, tmp_path, NOTIFY_SOCKET=str(tmp_path / "notify")) as (served, address),
+        ):
+            assert await systemd.told("READY=1") == "READY=1\nSTATUS=2 workers take calls\n"
+            os.kill(a_child(served.process.pid), signal.SIGKILL)
+            line = await served.wrote("a worker ended")
+            ended = await play_call(*address, arguments=DID)
+            await served.wrote("all workers are ready")
+            assert await served.stopped() == 0
+
+    assert (line["exit_code"], ended.variables["MILLIS_STATUS"]) == (-9, "ok")
+
+
+async def test_a_second_signal_to_the_parent_insists(tmp_path: Path):
+    """Workers whose Millis never answers are not waited for by whoever asks twice."""
+    async with (
+        SimulatedMillis(fault=Fault(hang=True)) as millis,
+        workers(millis, tmp_path) as (served, address),
+        AsteriskSide(*address, script="route", arguments=DID),
+    ):
+        await millis.received()
+        served.process.send_signal(signal.SIGTERM)
+        await served.wrote("draining")
+        served.process.send_signal(signal.SIGTERM)
+        line = await served.wrote("call")
+        assert await served.ended() == 130
+
+    assert line["reason"] == "bridge-stopped"
+
+
+async def test_sighup_reloads_every_worker(tmp_path: Path):
+    """The parent passes SIGHUP on, and each worker takes the new rules."""
+    async with SimulatedMillis() as millis, workers(millis, tmp_path) as (served, _):
+        config = served.config.read_text()
+        served.config.write_text(config.replace('name = "all"', 'name = "new"'))
+        served.process.send_signal(signal.SIGHUP)
+        for _ in range(2):
+            told = await served.wrote("configuration reloaded")
+            assert told["changed"] == ['route "all" removed', 'route "new" added']
+        await served.wrote("all workers are ready")
+
+
+async def test_workers_stop_when_their_parent_is_killed(tmp_path: Path):
+    """A worker that nobody could restart or stop any more drains and ends."""
+    async with SimulatedMillis() as millis, workers(millis, tmp_path) as (served, address):
+        served.process.kill()
+        events = [line["event"] for line in await served.rest()]
+        assert (await play_call(*address)).agistatus == "FAILURE"
+
+    assert events.count("the parent is gone") == events.count("no longer listening") == 2
+
+
+async def test_workers_cannot_share_any_port(tmp_path: Path):
+    """Port 0 would give each worker another port, so it is refused."""
+    async with SimulatedMillis() as millis, serving(write_config(tmp_path, millis), "--workers", "2") as served:
+        assert served.process.stderr is not None
+        said = (await served.process.stderr.read()).decode()
+        assert await served.ended() == 1
+
+    assert said == "agi-bridge: several workers cannot share port 0; name a port in listen under [agi]\n"

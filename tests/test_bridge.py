@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from agi_bridge import config
 from agi_bridge.agi.protocol import Request
-from agi_bridge.bridge import Bridge
+from agi_bridge.bridge import Bridge, Visit
+from agi_bridge.call import Outcome
 from agi_bridge.errors import (
     AgiRefused,
     AgiTimeout,
@@ -788,3 +789,70 @@ async def test_an_unknown_verb_sends_the_call_to_the_default_fallback():
         "MILLIS_STATUS": "fallback",
     }
     assert line["verb"] == "rout"
+
+
+# What counts calls, and another configuration
+
+
+class FakeMeter:
+    """Remembers what it was told, or fails as planted."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.calls: list[tuple[str, str, str, str, float, float | None]] = []
+
+    def ended(self, visit: Visit, outcome: Outcome, total_seconds: float) -> None:
+        """Remember a call that is over."""
+        if self.error is not None:
+            raise self.error
+        rule = visit.route.rule_name if visit.route else ""
+        region = visit.registration.region if visit.registration else ""
+        self.calls.append((visit.verb, rule, outcome.reason, region, total_seconds, visit.setup_seconds))
+
+
+def a_counted_bridge(meter: FakeMeter) -> Bridge:
+    loaded = config.load(CONFIG, {"MILLIS_API_KEY": "k"}, lambda name: b"")
+    ticks = iter(range(1000))
+    return Bridge(loaded, FakeMillis(), lambda: datetime.now(UTC), lambda: next(ticks) / 8, meter)
+
+
+async def test_every_call_is_counted_once_with_its_times():
+    """The meter hears of each call at its end: a dialled one with the time at which its dialling began."""
+    meter = FakeMeter()
+    bridge = a_counted_bridge(meter)
+    for verb in ("route", "dial", "ping"):
+        await bridge.handle(FakeSession(verb))
+
+    assert meter.calls == [
+        ("route", "sales", "routed", "us-west", 0.375, None),
+        ("dial", "sales", "never-dialled", "us-west", 0.75, 0.375),
+        ("ping", "", "pong", "", 0.125, None),
+    ]
+
+
+async def test_a_meter_that_fails_reaches_no_call():
+    """What goes wrong in the counting is logged, and the caller hears nothing of it."""
+    session = FakeSession()
+    with capture_logs() as lines:
+        await a_counted_bridge(FakeMeter(ValueError("full"))).handle(session)
+
+    assert session.set["MILLIS_STATUS"] == "ok"
+    assert [line["event"] for line in lines] == ["call", "a call was not counted"]
+
+
+async def test_a_call_keeps_the_configuration_that_it_began_with():
+    """A reload while Millis is asked changes neither the hosts that may be dialled nor anything else of the call."""
+    stricter = config.load(f'[millis]\nallowed_hosts = "x"\n{CONFIG}', {"MILLIS_API_KEY": "k"}, lambda name: b"")
+
+    class ReloadingMillis(FakeMillis):
+        async def register(self, account: str, regions: Sequence[str], body: Mapping[str, Any]) -> Registration:
+            bridge.reconfigure(stricter)
+            return GOOD
+
+    bridge = a_bridge(ReloadingMillis())
+    first, second = FakeSession(), FakeSession()
+    with capture_logs():
+        await bridge.handle(first)
+        await bridge.handle(second)
+
+    assert (first.set["MILLIS_STATUS"], second.set["MILLIS_REASON"]) == ("ok", "bad-uri")

@@ -14,14 +14,19 @@ import structlog
 
 from agi_bridge import __version__, app, config
 from agi_bridge.cli import DONE, FAILED, INTERRUPTED, MISUSED, main
+from agi_bridge.simulator.asterisk import AsteriskSide
 from agi_bridge.simulator.fault import Fault
 from agi_bridge.simulator.millis import SimulatedMillis
+from tests.served import serving, write_config
 
 KEY = "0123456789abcdefSECRET"
 
 CONFIG = """
 [agi]
 listen = "127.0.0.1:0"
+
+[web]
+listen = []
 
 [millis]
 base_url = "{url}"
@@ -122,6 +127,8 @@ def table(out):
             ["serve     Take calls until stopped.", "check     Name all that is wrong", "Exit codes: 0 done, 1 it did"],
         ),
         ("serve", ["Take calls until stopped.", "-c, --config FILE", "[env var: AGI_BRIDGE_CONFIG]"]),
+        ("health", ["Ask a running bridge whether it is ready.", "--url URL", "--json"]),
+        ("reload", ["Make the running bridge read its configuration anew.", "--json"]),
         ("check", ["Name all that is wrong with the configuration.", "--json"]),
         ("route", ["--did NUMBER", "[required]", "--arg NAME=VALUE", "[default: from-trunk]"]),
         ("register", ["Register one call with Millis, and dial nothing.", "--caller NUMBER"]),
@@ -663,3 +670,143 @@ def test_simulated_millis_prints_what_it_is_asked(run, configured):
         assert process.wait(10) == INTERRUPTED
         assert "Traceback" not in process.stderr.read()
     assert (method, path, json.loads(body)["agent_id"]) == ("POST", "/register_sip_call", "-Nabc")
+
+
+# Asking a running bridge
+
+
+@pytest.fixture
+async def served(tmp_path, monkeypatch):
+    """Serve as a program; the commands find it where its configuration says, though that asked for any port."""
+    async with SimulatedMillis() as millis, serving(write_config(tmp_path, millis)) as served:
+        await served.started()
+        write_config(tmp_path, millis, web_port=served.web_address[1])
+        monkeypatch.delenv("MILLIS_API_KEY")
+        yield served
+
+
+async def test_health_of_a_bridge_that_is_ready(run, served):
+    """One line a worker, and exit code 0."""
+    code, out, err = await asyncio.to_thread(run, "health")
+
+    assert (code, err) == (DONE, "")
+    assert out.partition(" of 2")[0] == f"worker 1 of 1: ready; version {__version__}, {served.config}"
+
+
+async def test_health_as_json_of_the_address_that_is_named(run, served):
+    """With --url no configuration is read, and a script gets all that /readyz says, for each worker."""
+    served.config.unlink()
+    url = "http://{}:{}/".format(*served.web_address)
+    code, out, _ = await asyncio.to_thread(run, "health", "--url", url, "--json")
+
+    (standing,) = json.loads(out)
+    assert (code, standing["ready"], standing["worker"], standing["workers"]) == (DONE, True, 1, 1)
+
+
+async def test_health_of_a_bridge_that_drains(run, tmp_path):
+    """Not ready is exit code 1, with the reason."""
+    async with (
+        SimulatedMillis(fault=Fault(hang=True)) as millis,
+        serving(write_config(tmp_path, millis)) as served,
+    ):
+        await served.started()
+        async with AsteriskSide(*served.address, arguments=("did=+15551230001",)):
+            await millis.received()
+            served.process.send_signal(signal.SIGTERM)
+            await served.wrote("draining")
+            code, out, _ = await asyncio.to_thread(run, "health", "--url", "{}:{}".format(*served.web_address))
+
+    assert (code, out.partition(";")[0]) == (FAILED, "worker 1 of 1: not ready: draining")
+
+
+def test_health_of_a_bridge_that_does_not_run(run, configured):
+    """Nobody there is exit code 1, in words."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert run("health", "--url", f"http://127.0.0.1:{port}") == (
+        FAILED,
+        "",
+        f"agi-bridge: no bridge answers at 127.0.0.1:{port}: Connection refused\n",
+    )
+
+
+def test_bridge_without_a_web_side_cannot_be_asked(run, configured):
+    """An empty listen under [web] is named as the reason."""
+    for command in ("health", "reload"):
+        assert run(command) == (
+            FAILED,
+            "",
+            "agi-bridge: the bridge cannot be asked, because listen under [web] is empty\n",
+        )
+
+
+def test_health_at_what_is_no_address(run):
+    """A URL that names no host and port is a wrong command line."""
+    code, _, err = run("health", "--url", "http://x")
+    assert code == MISUSED
+    assert "must be an address and a port" in err
+
+
+async def test_health_names_a_region_that_is_down(run, tmp_path):
+    """A bridge whose Millis is down is ready all the same, and the line says which region is out."""
+    async with SimulatedMillis(fault=Fault(status=503)) as millis:
+        config = write_config(tmp_path, millis, more="[[route]]\nname='x'\nagent_id='x'\n")
+        config.write_text(config.read_text().replace("[defaults]", "breaker_failures = 1\n[defaults]"))
+        async with serving(config) as served:
+            await served.started()
+            await served.wrote("region", state="open")
+            code, out, _ = await asyncio.to_thread(run, "health", "--url", "{}:{}".format(*served.web_address))
+
+    assert (code, out.partition("; version")[0]) == (DONE, "worker 1 of 1: ready; region us-west is open")
+
+
+async def test_reload_tells_what_changed(run, served):
+    """The command says what the bridge took over, and what waits for a restart; without the key, which the service has."""
+    served.config.write_text(served.config.read_text().replace('name = "all"', 'name = "new"'))
+    code, out, err = await asyncio.to_thread(run, "reload")
+
+    assert (code, err) == (DONE, "")
+    assert out.splitlines() == [
+        f'reloaded {served.config}: web.listen, route "all" removed, route "new" added',
+        "restart the bridge for: web.listen",
+    ]
+
+
+async def test_reload_as_json(run, served):
+    """A script gets one answer a worker."""
+    code, out, _ = await asyncio.to_thread(run, "reload", "--json")
+    assert (code, json.loads(out)) == (
+        DONE,
+        [{"config_file": str(served.config), "changed": ["web.listen"], "needs_restart": ["web.listen"]}],
+    )
+
+
+async def test_reload_of_a_bad_file_asks_nobody(run, served):
+    """The problems are told as by check, with exit code 2, and the bridge hears nothing."""
+    served.config.write_text(served.config.read_text().replace('name = "all"', 'name = "two words"'))
+    code, out, err = await asyncio.to_thread(run, "reload")
+    assert (code, out) == (MISUSED, "")
+    assert err.startswith('route "two words": name: must be letters')
+    assert "reload_failures_total 0.0" in (await served.get("/metrics"))[1]
+
+
+async def test_reload_that_only_the_bridge_refuses(run, served):
+    """What is wrong in the service's own surroundings is told by the bridge, with exit code 2 all the same."""
+    served.config.write_text(
+        served.config.read_text() + '[account.acme]\n[[route]]\nname = "x"\naccount = "acme"\nagent_id = "a"\n'
+    )
+    code, out, err = await asyncio.to_thread(run, "reload")
+    assert (code, out) == (MISUSED, "")
+    assert err.splitlines() == [
+        "account.acme: there is no Millis API key (name a file in api_key_file, or an environment variable in api_key_env)",
+        f"{served.config} is refused; the old configuration stays",
+    ]
+
+
+def test_reload_of_a_bridge_that_does_not_run(run, tmp_path, configured):
+    """Nobody there is exit code 1, in words."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    text = (tmp_path / "bridge.toml").read_text().replace("listen = []", f'listen = "127.0.0.1:{port}"')
+    (tmp_path / "bridge.toml").write_text(text)
+    assert run("reload") == (FAILED, "", f"agi-bridge: no bridge answers at 127.0.0.1:{port}: Connection refused\n")

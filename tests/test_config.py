@@ -1,6 +1,7 @@
 """The configuration: what it may say, what it becomes, and every problem at once where it is wrong."""
 
 import json
+import weakref
 from ipaddress import ip_network
 from typing import get_args
 
@@ -287,6 +288,27 @@ def test_listening_may_be_on_several_addresses():
     assert loaded.agi.addresses == [Address("192.168.1.2", 4573), Address("::1", 4573)]
     assert loaded.agi.networks == (ip_network("192.168.1.0/24"),)
     assert (loaded.agi.limits.line_bytes, loaded.agi.limits.command_bytes) == (2048, 2046)
+
+
+@pytest.mark.parametrize(
+    ("line", "worker", "addresses"),
+    [
+        pytest.param("", 1, [Address("127.0.0.1", 4574)], id="unless said otherwise"),
+        pytest.param("", 3, [Address("127.0.0.1", 4576)], id="the third worker"),
+        pytest.param('listen = ["[::1]:80", "[::1]:0"]', 2, [Address("::1", 81), Address("::1", 0)], id="any port"),
+        pytest.param("listen = []", 1, [], id="turned off"),
+    ],
+)
+def test_each_worker_has_a_web_port_of_its_own(line, worker, addresses):
+    """Each worker is asked on the port after the one before; an empty list turns the web side off."""
+    assert load(f"[web]\n{line}\n{GOOD}").web.addresses(worker) == addresses
+
+
+def test_number_of_workers_may_be_given_elsewhere():
+    """The command line wins over the file, and the rest of the configuration stays."""
+    loaded = load(f"[agi]\nworkers = 2\n{GOOD}")
+    assert loaded.with_workers(3).agi.workers == 3
+    assert (loaded.agi.workers, loaded.with_workers(3).rules) == (2, loaded.rules)
 
 
 @pytest.mark.parametrize(
@@ -1183,6 +1205,13 @@ def toml(value):
             for address in ("0.0.0.0:4573", "[::]:4573", "8.8.8.8:4573")
         ),
         pytest.param(
+            f'[web]\nlisten = "0.0.0.0:4574"\n{GOOD}',
+            {},
+            "web.listen: 0.0.0.0:4574 can be reached from other networks, and shows health and metrics to everybody "
+            "(listen on 127.0.0.1 or a private address, and let a firewall admit only who watches the bridge)",
+            id="a web port for everybody",
+        ),
+        pytest.param(
             f'[millis]\nbase_url = "http://m.example:8089"\n{GOOD}',
             {},
             "millis.base_url: sends the API key over the network unencrypted (use https://)",
@@ -1240,3 +1269,12 @@ did = "+15551230003"
         'route "second": did: "+15551230001" is taken by "first" before it',
         'route "late": never matches, because "all" before it takes every call (put it before)',
     ]
+
+
+def test_configuration_that_is_replaced_is_gone_at_once():
+    """A reload drops a whole configuration; nothing in it forms a circle that would wait for the garbage collector."""
+    loaded = load()
+    assert loaded.rules.for_did(("+15551230001",))
+    parts = weakref.ref(loaded.rules), weakref.ref(loaded.rules.numbers)
+    del loaded
+    assert [part() for part in parts] == [None, None]

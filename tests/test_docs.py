@@ -89,6 +89,7 @@ def load(example: str) -> config.Config:
 CONFIGURATION = text("docs/configuration.md")
 TABLES: dict[str, tuple[type[BaseModel], set[str]]] = {
     "`[agi]`": (config.AgiSettings, set()),
+    "`[web]`": (config.WebSettings, set()),
     "`[millis]`": (config.MillisSettings, set()),
     "`[account.NAME]`": (config.AccountSettings, set()),
     "`[numbers]`": (config.NumberSettings, set()),
@@ -382,7 +383,7 @@ async def test_readme_examples_work_together_on_a_real_asterisk():
     async with SipAgent() as agent:
         host, port = agent.address
         async with SimulatedMillis(sip_host=f"{host}:{port}") as millis:
-            ours = '[agi]\nlisten = "127.0.0.1:0"\n[millis]\nallowed_hosts = "127.0.0.1"\n'
+            ours = '[agi]\nlisten = "127.0.0.1:0"\n[web]\nlisten = []\n[millis]\nallowed_hosts = "127.0.0.1"\n'
             loaded = load(f'{ours}base_url = "{millis.url}"\n{readme_example("toml")}')
             async with running(loaded) as server:
                 listening = ":".join(map(str, server.addresses[0]))

@@ -23,14 +23,18 @@ from agi_bridge.errors import (
     MillisRefused,
     MillisTimeout,
     MillisUnreachable,
+    NotRunning,
     Problem,
     SessionLost,
     UnsafeText,
+    WorkerFailed,
 )
 
 OUTCOMES = {
     BridgeError: (Result.BRIDGE, Reason.INTERNAL_ERROR),
     CannotListen: (Result.BRIDGE, Reason.INTERNAL_ERROR),
+    NotRunning: (Result.BRIDGE, Reason.INTERNAL_ERROR),
+    WorkerFailed: (Result.BRIDGE, Reason.INTERNAL_ERROR),
     ConfigError: (Result.BRIDGE, Reason.INTERNAL_ERROR),
     AgiError: (Result.PBX, Reason.AGI_PROTOCOL),
     AgiProtocolError: (Result.PBX, Reason.AGI_PROTOCOL),

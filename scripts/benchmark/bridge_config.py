@@ -15,6 +15,9 @@ session_limit = 15000
 peer_rate_limit_per_second = 1000000
 peer_burst_connections = 1000000
 
+[web]
+listen = []
+
 [millis]
 base_url = "{api}"
 allowed_hosts = ["127.0.0.1"]

@@ -770,3 +770,80 @@ async def test_call_that_lost_its_connection_is_waited_for():
                     await asyncio.sleep(0)
             assert steps == ["lost"]
     assert steps == ["lost", "over"]
+
+
+# Sockets that others hold too, and other settings
+
+
+async def test_connection_that_comes_between_two_servers_is_answered_by_the_second():
+    """An inherited socket is not closed for those who wait in it: whoever connects meanwhile is served."""
+    settings = AgiSettings(listen=["127.0.0.1:1"])
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        async with AgiServer(settings, set_status, sockets=[inherited.dup()]) as server:
+            assert server.addresses == [inherited.getsockname()]
+            async with await Pbx.connect(server) as pbx:
+                pbx.send(HELLO)
+                assert await pbx.line() == SET_STATUS
+                pbx.send(DONE)
+        pbx = Pbx(*await asyncio.open_connection(*inherited.getsockname()))
+        async with pbx:
+            pbx.send(HELLO)
+            async with AgiServer(settings, set_status, sockets=[inherited.dup()]):
+                assert await pbx.line() == SET_STATUS
+                pbx.send(DONE)
+
+
+async def test_drain_waits_a_moment_for_the_request_of_whoever_just_came():
+    """A caller who was let in just before the drain is set up, not sent to the fallback."""
+    async with serving(set_status) as server, await Pbx.connect(server) as pbx:
+        await counted(server, "accepted", 1)
+        leaving = asyncio.create_task(server.__aexit__(None, None, None))
+        assert not (await asyncio.wait([leaving], timeout=TINY_SECONDS))[0]
+        pbx.send(HELLO)
+        assert await pbx.line() == SET_STATUS
+        pbx.send(DONE)
+        assert await pbx.rest() == ""
+        await leaving
+        assert server.counts.refused_draining == 0
+
+
+async def test_two_servers_may_share_a_port():
+    """With SO_REUSEPORT, several processes listen on one address; without it, the second is refused."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        settings = AgiSettings(listen=[f"127.0.0.1:{held.getsockname()[1]}"])
+        async with (
+            AgiServer(settings, set_status, reuse_port=True) as one,
+            AgiServer(settings, set_status, reuse_port=True) as other,
+        ):
+            assert one.addresses == other.addresses
+
+
+async def test_other_settings_hold_for_the_next_connection():
+    """Who may connect and how many are asked anew; what is fixed with the sockets is named."""
+    with capture_logs() as logs:
+        async with serving(fail_if_asked) as server:
+            async with await Pbx.connect(server):
+                await counted(server, "accepted", 1)
+            listen = server._settings.listen
+            assert server.reconfigure(AgiSettings(listen=listen, allow=["192.0.2.1"], session_limit=1)) == []
+            async with await Pbx.connect(server) as pbx:
+                assert await pbx.rest() == "FAILURE\n"
+            assert server.reconfigure(AgiSettings(listen=["127.0.0.1:1"], backlog=7, workers=2)) == [
+                "listen",
+                "backlog",
+                "workers",
+            ]
+    assert lines_of(logs, "connection refused")[0]["counter"] == "refused_peer"
+
+
+async def test_open_connections_and_sessions_are_told_apart():
+    """Whoever has not asked yet is a connection, and no session."""
+    async with serving(set_status) as server, await Pbx.connect(server) as early, await Pbx.connect(server):
+        await counted(server, "accepted", 2)
+        assert (server.open_connections, server.open_sessions) == (2, 0)
+        early.send(HELLO)
+        await early.line()
+        assert (server.open_connections, server.open_sessions) == (2, 1)
+        early.send(DONE)

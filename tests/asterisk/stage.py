@@ -58,6 +58,9 @@ BRIDGE_TOML = """
 listen = "127.0.0.1:0"
 {agi}
 
+[web]
+listen = []
+
 [millis]
 base_url = {millis_url}
 allowed_hosts = ["127.0.0.1"]

@@ -608,3 +608,13 @@ async def test_both_tries_share_one_deadline():
     assert (type(caught), str(caught)) == (MillisTimeout, f"no answer from {server.url} within 0.4 s")
     assert 0.4 <= time.monotonic() - began < 0.6
     assert len(server.requests) == 3
+
+
+async def test_other_settings_and_keys_hold_for_the_next_request(millis):
+    """A reload brings keys and limits; an account that it takes away keeps its key, for the call that is under way."""
+    async with client_for(millis.url, {"gone": KEY}) as client:
+        client.reconfigure(MillisSettings(base_url=millis.url, authorization_scheme="Bearer"), {"default": "other"})
+        await register(client, "gone")
+        await failure(client)
+        client.reconfigure(MillisSettings(base_url=millis.url), {"default": KEY})
+        await register(client)

@@ -1,0 +1,62 @@
+"""What differs between two configurations, in the words of the file.
+
+Pure. A reload tells it to the operator, who sees whether the change that was meant is the one that was made. Secrets are
+compared but never shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agi_bridge.config import Config
+    from agi_bridge.routing import RuleBook
+
+_TABLES = ("agi", "web", "millis", "numbers", "metadata", "log")
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What a reload did: all that changed, and which of it waits for a restart."""
+
+    changed: tuple[str, ...]
+    needs_restart: tuple[str, ...]
+
+
+def changes(old: Config, new: Config) -> tuple[str, ...]:
+    """Return what changed, each as a key of the file or a route by its name."""
+    return (*_keys(old, new), *_accounts(old, new), *_routes(old.rules, new.rules))
+
+
+def _keys(old: Config, new: Config) -> Iterator[str]:
+    for table in _TABLES:
+        before, after = getattr(old, table), getattr(new, table)
+        for key in type(before).model_fields:
+            if getattr(before, key) != getattr(after, key):
+                yield f"{table}.{key}"
+
+
+def _accounts(old: Config, new: Config) -> Iterator[str]:
+    if old.agi.secret != new.agi.secret:
+        yield "the secret of AGI requests"
+    for name in sorted(old.api_keys.keys() | new.api_keys.keys()):
+        if old.api_keys.get(name) != new.api_keys.get(name):
+            yield f"the API key of account {name}"
+
+
+def _routes(old: RuleBook, new: RuleBook) -> Iterator[str]:
+    before, after = ({rule.name: rule for rule in book.rules} for book in (old, new))
+    yield from (f'route "{name}" removed' for name in before if name not in after)
+    for name, rule in after.items():
+        if name not in before:
+            yield f'route "{name}" added'
+        elif rule != before[name]:
+            yield f'route "{name}" changed'
+    kept = before.keys() & after.keys()
+    if [name for name in before if name in kept] != [name for name in after if name in kept]:
+        yield "the order of the routes"
+    if old.default_fallback != new.default_fallback:
+        yield "defaults.fallback"

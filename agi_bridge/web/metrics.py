@@ -1,0 +1,196 @@
+"""What is counted, and the text in which Prometheus reads it. The only module that knows prometheus-client.
+
+A call that ends costs a few additions to plain numbers, in the one thread that there is; names, help and text are made when
+somebody asks. `docs/operations.md` lists every metric.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from itertools import accumulate
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from agi_bridge.call import Outcome
+    from agi_bridge.millis.models import Registration
+    from agi_bridge.routing import Route
+    from agi_bridge.web.snapshot import Snapshot
+
+# generate_latest writes version 0.0.4 of the format, which every Prometheus reads.
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# From our own millisecond over Millis's tenths to the longest set-up that a dialplan waits for.
+BUCKETS_SECONDS = (
+    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
+    *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    *(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0),
+)
+
+REGION_STATES = ("closed", "half-open", "open")
+
+# Whoever connects chooses the verb, and must not be able to make labels with it.
+_VERBS = frozenset({"route", "dial", "ended", "ping"})
+_OTHER_VERB = "other"
+_SET_UP_BY = ("route", "dial")
+_NO_REGION = "none"
+
+
+class Visited(Protocol):
+    """What is read of a call that is over; `bridge.Visit` is one."""
+
+    @property
+    def verb(self) -> str: ...
+    @property
+    def route(self) -> Route | None: ...
+    @property
+    def registration(self) -> Registration | None: ...
+    @property
+    def millis_seconds(self) -> float: ...
+    @property
+    def setup_seconds(self) -> float | None: ...
+
+
+class _Histogram:
+    """How many observations fell up to each of the buckets' bounds."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BUCKETS_SECONDS) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self._counts[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+        self.sum += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        return list(zip((*map(str, BUCKETS_SECONDS), "+Inf"), accumulate(self._counts), strict=True))
+
+
+class Metrics(Collector):
+    """Counts the calls of one process; *look* tells how the process is when somebody asks."""
+
+    def __init__(self, look: Callable[[], Snapshot]) -> None:
+        self._look = look
+        self._calls = Counter[tuple[str, str, str, str]]()
+        self._setup: defaultdict[str, _Histogram] = defaultdict(_Histogram)
+        self._millis: defaultdict[str, _Histogram] = defaultdict(_Histogram)
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(namespace="agi_bridge", registry=self._registry)
+
+    def ended(self, visit: Visited, outcome: Outcome, total_seconds: float) -> None:
+        """Count a call that is over."""
+        verb = visit.verb if visit.verb in _VERBS else _OTHER_VERB
+        rule = visit.route.rule_name if visit.route else ""
+        self._calls[verb, rule, outcome.result.value, outcome.reason.value] += 1
+        if verb in _SET_UP_BY:
+            self._setup[verb].observe(total_seconds if visit.setup_seconds is None else visit.setup_seconds)
+        if visit.millis_seconds:
+            region = visit.registration.region if visit.registration else _NO_REGION
+            self._millis[region].observe(visit.millis_seconds)
+
+    def text(self) -> bytes:
+        """Return all metrics as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric of ours with its help and its values."""
+        yield from self._of_calls()
+        now = self._look()
+        yield from _of_traffic(now)
+        yield from _of_regions(now)
+        yield from _of_process(now)
+
+    def _of_calls(self) -> Iterator[Metric]:
+        calls = CounterMetricFamily(
+            "agi_bridge_calls",
+            "Sessions that are over, by verb, rule and outcome.",
+            labels=("verb", "rule", "result", "reason"),
+        )
+        for labels, count in sorted(self._calls.items()):
+            calls.add_metric(labels, count)
+        yield calls
+        yield _histogram(
+            "agi_bridge_setup_seconds",
+            "From a call's request to the last variable that its dialplan was told.",
+            "verb",
+            self._setup,
+        )
+        yield _histogram(
+            "agi_bridge_millis_seconds",
+            "How long a call waited for its registration with Millis, by the region that took it.",
+            "region",
+            self._millis,
+        )
+
+
+def _histogram(name: str, help: str, label: str, histograms: Mapping[str, _Histogram]) -> Metric:
+    family = HistogramMetricFamily(name, help, labels=(label,))
+    for value, histogram in sorted(histograms.items()):
+        family.add_metric((value,), histogram.buckets(), histogram.sum)
+    return family
+
+
+def _of_traffic(now: Snapshot) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "agi_bridge_open_connections", "Connections from Asterisk at this moment.", now.open_connections
+    )
+    yield GaugeMetricFamily(
+        "agi_bridge_open_sessions", "Connections that carry a session at this moment.", now.open_sessions
+    )
+    door = CounterMetricFamily(
+        "agi_bridge_door", "What happened to connections from Asterisk, by the server's counters.", labels=("counter",)
+    )
+    for counter, count in now.door.items():
+        door.add_metric((counter,), count)
+    yield door
+    yield GaugeMetricFamily(
+        "agi_bridge_registrations_in_flight", "Registrations under way at this moment.", now.registrations_in_flight
+    )
+    yield CounterMetricFamily(
+        "agi_bridge_orphaned_registrations",
+        "Registrations that Millis may hold though nobody will dial them.",
+        now.orphaned_registrations,
+    )
+
+
+def _of_regions(now: Snapshot) -> Iterator[Metric]:
+    state = GaugeMetricFamily(
+        "agi_bridge_region_state", "1 for the state that a region of Millis is in, else 0.", labels=("region", "state")
+    )
+    for region, current in now.region_states.items():
+        for each in REGION_STATES:
+            state.add_metric((region, each), each == current)
+    yield state
+    changes = CounterMetricFamily(
+        "agi_bridge_region_changes", "How often a region of Millis entered a state.", labels=("region", "state")
+    )
+    for labels, count in sorted(now.region_changes.items()):
+        changes.add_metric(labels, count)
+    yield changes
+
+
+def _of_process(now: Snapshot) -> Iterator[Metric]:
+    yield GaugeMetricFamily("agi_bridge_ready", "1 while new calls are welcome, else 0.", not now.not_ready)
+    yield GaugeMetricFamily("agi_bridge_draining", "1 while the last calls are set up before the end.", now.draining)
+    yield InfoMetricFamily("agi_bridge_build", "The version that runs.", {"version": now.version})
+    yield GaugeMetricFamily(
+        "agi_bridge_config_loaded_timestamp_seconds",
+        "When the configuration in use was read, in seconds since 1970.",
+        now.config_loaded_at.timestamp(),
+    )
+    yield CounterMetricFamily(
+        "agi_bridge_reload_failures", "Reloads that changed nothing, because the file was bad.", now.reloads_refused
+    )

@@ -1,0 +1,207 @@
+"""Health, metrics and the reload over HTTP: `/livez`, `/readyz`, `/metrics`, `POST /reload`.
+
+A shell around aiohttp. A handler reads the snapshot, shapes it and returns it; the only verb is the reload, which is done
+elsewhere. One connection carries one request and lives for seconds, so that nobody can hold the bridge's file descriptors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+import structlog
+from aiohttp import web
+
+from agi_bridge.errors import CannotListen, ConfigError
+from agi_bridge.web.metrics import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from types import TracebackType
+
+    from agi_bridge.changes import Reloaded
+    from agi_bridge.config import Address
+    from agi_bridge.web.snapshot import Snapshot
+
+log = structlog.get_logger(__name__)
+
+# A page in a browser cannot send a header of this name to a server of another origin.
+RELOAD_HEADER, RELOAD_WORD = "agi-bridge", "reload"
+
+# No request of ours has a body, and none is larger than a browser's.
+_BODY_BYTES = 1024
+_HEADER_BYTES = 4096
+
+
+class _Refused(asyncio.Protocol):
+    """A connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+class WebServer:
+    """Listens for HTTP while it is entered; stays up through a drain, so that whoever asks learns of it."""
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        look: Callable[[], Snapshot],
+        metrics: Callable[[], bytes],
+        reload: Callable[[], Awaitable[Reloaded]],
+        *,
+        connection_limit: int = 64,
+        # A reload reads files, and Prometheus gives up after 10 s.
+        connection_seconds: float = 10.0,
+    ) -> None:
+        self._addresses = addresses
+        self._look = look
+        self._metrics = metrics
+        self._reload = reload
+        self._connection_limit = connection_limit
+        self._connection_seconds = connection_seconds
+        self._servers: list[asyncio.Server] = []
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Return host and port of every listening socket, the real port where 0 was asked for."""
+        return [sock.getsockname()[:2] for server in self._servers for sock in server.sockets]
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(middlewares=[_one_request], client_max_size=_BODY_BYTES)
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._show_metrics)
+        app.router.add_post("/reload", self._do_reload)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            max_line_size=_HEADER_BYTES,
+            max_field_size=_HEADER_BYTES,
+            shutdown_timeout=1.0,
+        )
+        await self._runner.setup()
+        try:
+            for address in self._addresses:
+                await self._listen(address)
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def _listen(self, address: Address) -> None:
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                self._connection, address.host, address.port, reuse_address=True
+            )
+        except (OSError, OverflowError) as error:
+            number = getattr(error, "errno", None)
+            why = os.strerror(number) if number and number > 0 else str(error)
+            raise CannotListen(
+                f"cannot listen on {address}: {why}; is another bridge running? See listen under [web]"
+            ) from error
+        self._servers.append(server)
+        for sock in server.sockets:
+            log.info("listening for HTTP", address=sock.getsockname()[:2])
+
+    def _connection(self) -> asyncio.Protocol:
+        """Return the protocol of one accepted connection; aiohttp itself would wait for ever for the first request."""
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - set up before anything listens
+        if len(server.connections) >= self._connection_limit:
+            log.warning("HTTP connection refused", connection_limit=self._connection_limit)
+            return _Refused()
+        connection = server()
+        asyncio.get_running_loop().call_later(self._connection_seconds, connection.force_close)
+        return connection
+
+    async def _close(self) -> None:
+        for server in self._servers:
+            server.close()
+        await self._runner.cleanup()
+
+    async def _livez(self, request: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        now = self._look()
+        return web.json_response(_standing(now), status=503 if now.not_ready else 200)
+
+    async def _show_metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics(), headers={"content-type": CONTENT_TYPE})
+
+    async def _do_reload(self, request: web.Request) -> web.Response:
+        if not _may_reload(request):
+            log.warning("reload refused", peer=request.remote, security=True)
+            return web.json_response(
+                {"why": f"only from this machine, and with the header {RELOAD_HEADER}"}, status=403
+            )
+        file = self._look().config_file
+        try:
+            done = await self._reload()
+        except ConfigError as error:
+            problems = [
+                {"path": each.path, "message": each.message, "suggestion": each.suggestion} for each in error.problems
+            ]
+            return web.json_response({"config_file": file, "problems": problems}, status=422)
+        return web.json_response({"config_file": file, "changed": done.changed, "needs_restart": done.needs_restart})
+
+
+@web.middleware
+async def _one_request(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Close the connection after its answer."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as refusal:
+        refusal.force_close()
+        raise
+    response.force_close()
+    response.headers["cache-control"] = "no-store"
+    return response
+
+
+def _standing(now: Snapshot) -> dict[str, object]:
+    return {
+        "ready": not now.not_ready,
+        "why_not": now.not_ready,
+        "draining": now.draining,
+        "version": now.version,
+        "worker": now.worker,
+        "workers": now.workers,
+        "config_file": now.config_file,
+        "config_loaded_at": now.config_loaded_at.isoformat(timespec="seconds"),
+        "regions": dict(now.region_states),
+    }
+
+
+def _may_reload(request: web.Request) -> bool:
+    """Return whether a program on this machine asks, not a web page in a browser on it.
+
+    A page cannot send the header elsewhere without asking first; and where its own name has been pointed at this machine,
+    that name is in `Host`.
+    """
+    host = request.url.host or ""
+    return (
+        _is_loopback(request.remote or "")
+        and (host == "localhost" or _is_loopback(host))
+        and request.headers.get(RELOAD_HEADER) == RELOAD_WORD
+    )
+
+
+def _is_loopback(text: str) -> bool:
+    with suppress(ValueError):
+        address = ipaddress.ip_address(text)
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return address.is_loopback
+    return False

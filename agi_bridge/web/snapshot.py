@@ -1,0 +1,35 @@
+"""How the bridge is at one moment, as plain values: all that the web side ever sees of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One process of the bridge. `not_ready` says why new calls are not welcome; it is empty where they are.
+
+    `door` has the server's counters by their names, `region_states` the state of each region, and `region_changes` how
+    often each region entered each state.
+    """
+
+    version: str
+    worker: int
+    workers: int
+    not_ready: str
+    draining: bool
+    config_file: str
+    config_loaded_at: datetime
+    reloads_refused: int
+    open_connections: int
+    open_sessions: int
+    door: Mapping[str, int]
+    registrations_in_flight: int = 0
+    orphaned_registrations: int = 0
+    region_states: Mapping[str, str] = field(default_factory=dict)
+    region_changes: Mapping[tuple[str, str], int] = field(default_factory=dict)

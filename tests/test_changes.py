@@ -1,0 +1,58 @@
+"""What differs between two configurations, as the operator wrote it."""
+
+import pytest
+
+from agi_bridge import config
+from agi_bridge.changes import changes
+
+OLD = """
+[agi]
+session_limit = 10
+
+[defaults]
+fallback = "reception,s,1"
+
+[[route]]
+name = "a"
+did = "1"
+agent_id = "x"
+
+[[route]]
+name = "b"
+did = "2"
+agent_id = "x"
+"""
+
+
+def load(text, key="k", secret=""):
+    environ = {"MILLIS_API_KEY": key, "AGI_BRIDGE_SECRET": secret}
+    return config.load(text, environ, lambda name: b"")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        pytest.param("", "", (), id="nothing"),
+        pytest.param("session_limit = 10", "session_limit = 11", ("agi.session_limit",), id="a key"),
+        pytest.param('did = "1"', 'did = "_1."', ('route "a" changed',), id="a condition"),
+        pytest.param('name = "a"', 'name = "c"', ('route "a" removed', 'route "c" added'), id="a name"),
+        pytest.param(
+            '"reception,s,1"', '"q,s,1"', ('route "a" changed', 'route "b" changed', "defaults.fallback"), id="all"
+        ),
+    ],
+)
+def test_what_changed_is_told(before, after, told):
+    """Each change is told once, as a key of the file or a route by its name."""
+    assert changes(load(OLD), load(OLD.replace(before, after))) == told
+
+
+def test_another_order_is_a_change():
+    """The first rule that matches wins, so the order counts."""
+    head, first, second = OLD.partition("[[route]]")[0], *OLD.split("[[route]]")[1:]
+    assert changes(load(OLD), load(f"{head}[[route]]{second}\n[[route]]{first}")) == ("the order of the routes",)
+
+
+def test_a_key_of_millis_is_compared_but_not_shown():
+    """Another API key is told by the name of its account, another secret of AGI as such."""
+    assert changes(load(OLD), load(OLD, secret="0123456789abcdef")) == ("the secret of AGI requests",)
+    assert changes(load(OLD), load(OLD, key="other")) == ("the API key of account default",)
