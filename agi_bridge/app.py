@@ -84,8 +84,9 @@ class Service:
             log.warning("configuration", path=warning.path, why=warning.message, hint=warning.suggestion)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.millis)
-            account = next(iter(self.config.api_keys))
-            await stack.enter_async_context(self.regions.probing(account, lambda: _regions_in_use(self.config)))
+            # Without a key there is no rule that registers calls, and nothing to ask Millis with.
+            for account in list(self.config.api_keys)[:1]:
+                await stack.enter_async_context(self.regions.probing(account, lambda: _regions_in_use(self.config)))
             await stack.enter_async_context(self.web)
             await stack.enter_async_context(self.agi)
             self._stack = stack.pop_all()

@@ -38,6 +38,18 @@ async def test_a_call_is_served_and_told_in_one_line_of_json(tmp_path: Path):
     assert (line["rule"], line["reason"], line["did"]) == ("all", "routed", "+155******01")
 
 
+async def test_rules_that_only_refuse_need_no_key(tmp_path: Path):
+    """A bridge that registers no call starts without a Millis key, and refuses."""
+    async with SimulatedMillis() as millis:
+        config = write_config(tmp_path, millis)
+        config.write_text(config.read_text().replace('agent_id = "-Nall"', "reject = true"))
+        async with serving(config, environ={"MILLIS_API_KEY": ""}) as served:
+            await served.started()
+            played = await play_call(*served.address, arguments=DID)
+
+    assert played.variables["MILLIS_STATUS"] == "reject"
+
+
 # Drain
 
 
