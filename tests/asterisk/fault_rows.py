@@ -31,7 +31,7 @@ from tests.asterisk.stage import (
 
 Event = TypeVar("Event", bound=CallEvent)
 
-# The reason that the dialplan gives, in Asterisk's log.
+# The reason that the dialplan gives where the bridge has given none, in Asterisk's log.
 NO_BRIDGE = "no-bridge"
 
 PAGE = Path(__file__).parents[2] / "docs/faults.md"
@@ -79,19 +79,18 @@ class Row:
     """One fault. The limit counts from the caller's INVITE to the destination's, unless the page says otherwise; a call
     that merely goes on has none.
 
-    *reasons* are those of the bridge's lines on the call until it gets there, in their order. Where there is no bridge to
-    give one, the dialplan does.
+    *reasons* are those of the bridge's lines on the call until it gets there, in their order; or `NO_BRIDGE`.
     """
 
     fault: str
     ends: Ends
     within_seconds: float | None
     play: Play
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[Reason | str, ...] = ()
 
     @property
     def takes_its_time(self) -> bool:
-        """Return whether the limit, if there is one, is so long that other rows may be played meanwhile."""
+        """Return whether other rows may be played meanwhile: the limit is long, or there is none."""
         return self.within_seconds is None or self.within_seconds >= 1.0
 
 
@@ -317,6 +316,7 @@ async def is_full(stage: Stage) -> Played:
 
 @asynccontextmanager
 async def default_process(stage: Stage, **options: Any) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the bridge with two regions, as a program of its own."""
     async with stage.bridge_process(second_region=True, default_limits=True, **options) as process:
         yield process
 
@@ -424,7 +424,7 @@ def of(stage: Stage, party: str, kind: type[Event]) -> list[Event]:
 # The rows.
 
 
-def row(fault: str, ends: Ends, within_seconds: float | None, play: Play, *reasons: Reason) -> Row:
+def row(fault: str, ends: Ends, within_seconds: float | None, play: Play, *reasons: Reason | str) -> Row:
     """Return a row, in the order of the page's columns."""
     return Row(fault=fault, ends=ends, within_seconds=within_seconds, play=play, reasons=reasons)
 
@@ -570,14 +570,14 @@ SIP_ROWS = (
     row("REFER in the conversation", Ends.TALKS_ON, None, refers, R.ROUTED),
 )
 BRIDGE_ROWS = (
-    row("not running", Ends.DEFAULT, CLOSED_PORT, is_not_running),
-    row("accepts no connection", Ends.DEFAULT, KILLED, accepts_no_connection),
-    row("`session_limit` reached", Ends.DEFAULT, KNOWN_TO_BE_DOWN, is_full),
+    row("not running", Ends.DEFAULT, CLOSED_PORT, is_not_running, NO_BRIDGE),
+    row("accepts no connection", Ends.DEFAULT, KILLED, accepts_no_connection, NO_BRIDGE),
+    row("`session_limit` reached", Ends.DEFAULT, KNOWN_TO_BE_DOWN, is_full, NO_BRIDGE),
     row("`registration_limit` reached", Ends.FALLBACK, KNOWN_TO_BE_DOWN, past_the_registration_limit, R.BUSY),
-    row("killed before it reads", Ends.DEFAULT, KILLED, is_killed_before_reading),
-    row("killed while it registers", Ends.FALLBACK, KILLED, is_killed_while_registering),
+    row("killed before it reads", Ends.DEFAULT, KILLED, is_killed_before_reading, NO_BRIDGE),
+    row("killed while it registers", Ends.FALLBACK, KILLED, is_killed_while_registering, NO_BRIDGE),
     row("killed during the conversation", Ends.TALKS_ON, None, is_killed_during_the_conversation),
-    row("stopped (SIGSTOP)", Ends.DEFAULT, WATCHDOG, is_stopped),
+    row("stopped (SIGSTOP)", Ends.DEFAULT, WATCHDOG, is_stopped, NO_BRIDGE),
     row("the disk for its log is full", Ends.AGENT, AT_ONCE, cannot_log),
 )
 CALLER_ROWS = (
@@ -640,8 +640,7 @@ def page(measured: Mapping[Row, float | None] | None = None) -> str:
 
 
 def line(row: Row, measured: str) -> str:
-    given = [NO_BRIDGE] if row.ends is Ends.DEFAULT else row.reasons
-    reasons = ", ".join(f"`{reason}`" for reason in given) or NONE
+    reasons = ", ".join(f"`{reason}`" for reason in row.reasons) or NONE
     return f"| {row.fault} | {row.ends} | {shown(row.within_seconds)} | {reasons} | {measured} |"
 
 
