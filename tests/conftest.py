@@ -22,6 +22,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("agi_bridge")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take what scripts/faults asks for."""
+    parser.addoption(
+        "--write-faults", action="store_true", help="write docs/faults.md anew, with the times measured in this run"
+    )
+
+
 def pytest_collection_finish() -> None:
     """Leave all that was imported out of the garbage collections to come, which makes one take a millisecond."""
     gc.collect()

@@ -20,6 +20,7 @@ from agi_bridge.call import Outcome, Reason, Status
 from agi_bridge.simulator.millis import SimulatedMillis
 from agi_bridge.simulator.sip import CallerBehaviour, SipAgent, place_call
 from agi_bridge.simulator.tone import AGENT_TONE_HZ, CALLER_TONE_HZ
+from tests.asterisk import fault_rows
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -322,6 +323,11 @@ def test_every_dependency_has_its_line():
         wanted += group
     names = {re.match(r"[\w-]+", requirement)[0] for requirement in wanted}  # type: ignore[index]
     assert set(first_codes(text("docs/decisions/dependencies.md"), "package")) == names
+
+
+def test_faults_are_those_of_the_matrix():
+    """faults.md is what the rows of the matrix make of it, but for the times measured; scripts/faults writes it anew."""
+    assert fault_rows.without_measurements(text("docs/faults.md")) == fault_rows.page()
 
 
 def anchors(page: str) -> set[str]:

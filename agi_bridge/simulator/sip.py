@@ -35,6 +35,7 @@ from agi_bridge.simulator.sip_leg import (
     HungUp,
     Invited,
     Leg,
+    ReferAnswered,
     Refused,
     Retransmission,
     Ringing,
@@ -51,6 +52,7 @@ __all__ = [
     "CallerBehaviour",
     "HungUp",
     "Invited",
+    "ReferAnswered",
     "Refused",
     "Ringing",
     "SipAgent",
@@ -75,6 +77,7 @@ class AgentBehaviour:
     ignore_invite: bool = False  # send nothing at all, as a dead host would
     speaks_hz: int | None = AGENT_TONE_HZ  # None: answer and say nothing
     listens_for_hz: tuple[int, ...] = (CALLER_TONE_HZ,)
+    refer_to: str = ""  # a SIP URI: ask for the call to be moved there, as soon as the ACK is in
     hang_up_after_seconds: float = LONGEST_CALL_SECONDS  # 0: BYE as soon as the ACK is in
 
 
@@ -205,6 +208,9 @@ class SipAgent(SipEndpoint):
         self._respond(invite, leg.address, 200, leg=leg, body=leg.answer(invite.body))
         if await came(leg.acked, self._longest_wait) and not leg.over.is_set():
             leg.confirm()
+            if behaviour.refer_to:
+                status = await self._ask(leg, "REFER", self._contact(leg), ("Refer-To", f"<{behaviour.refer_to}>"))
+                leg.happened(ReferAnswered(call_id=leg.call_id, status=status))
             await came(leg.over, behaviour.hang_up_after_seconds)
         if leg.hung_up_by != "them":
             await self._bye(leg)

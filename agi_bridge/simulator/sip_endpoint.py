@@ -247,15 +247,27 @@ class SipEndpoint(asyncio.DatagramProtocol):
     async def _bye(self, leg: Leg) -> None:
         """Hang up, and wait until the far side knows, or can no longer be told."""
         leg.hang_up("us")
+        await self._ask(leg, "BYE")
+
+    async def _ask(self, leg: Leg, method: str, *headers: tuple[str, str]) -> int | None:
+        """Send a request of *leg*'s dialog and return its final status; None when none came in time."""
         leg.cseq += 1
         branch = new_branch()
         answered = asyncio.Event()
-        self._awaiting[branch, "BYE"] = lambda response: answered.set() if response.status >= 200 else None
+        statuses: list[int] = []
+
+        def note(response: SipMessage) -> None:
+            if response.status >= 200:
+                statuses.append(response.status)
+                answered.set()
+
+        self._awaiting[branch, method] = note
         try:
-            with Retransmission(self._request(leg, "BYE", branch), self._t1):
+            with Retransmission(self._request(leg, method, branch, headers=headers), self._t1):
                 await came(answered, self._longest_wait)
         finally:
-            del self._awaiting[branch, "BYE"]
+            del self._awaiting[branch, method]
+        return statuses[0] if statuses else None
 
     def _contact(self, leg: Leg) -> tuple[str, str]:
         return "Contact", f"<sip:{leg.host}:{self.port}>"

@@ -67,6 +67,13 @@ class Refused(CallEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReferAnswered(CallEvent):
+    """The far side answered our REFER with this final *status*; None: not at all."""
+
+    status: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class HungUp(CallEvent):
     """Somebody put the phone down, while it rang or after the answer."""
 

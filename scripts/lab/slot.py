@@ -42,6 +42,11 @@ class Slot:
         return self.sip_port + 2
 
     @property
+    def bridge_port(self) -> int:
+        """For a bridge of this Asterisk that must know its port beforehand."""
+        return self.sip_port + 3
+
+    @property
     def rtp_ports(self) -> range:
         """A pair for RTP and RTCP on each leg of a call: 22 calls with their two legs."""
         return range(self.sip_port + 10, self.sip_port + _PORTS)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from lab import Asterisk, AsteriskUnavailable, Pbx, SiteSettings, find_asterisk
 
-from tests.asterisk.stage import TRUNK, Stage, set_stage
+from tests.asterisk.stage import TRUNK, Stage, lines_read, set_stage
 
 HERE = Path(__file__).parent
 
@@ -28,13 +28,25 @@ def asterisk() -> Asterisk:
 
 
 @pytest.fixture(scope="session")
-def pbx(asterisk: Asterisk) -> Iterator[Pbx]:
-    """The one PBX of all tests, at a site of its own with the shipped configuration."""
-    site = SiteSettings(
+def site() -> SiteSettings:
+    """The site of every PBX: the shipped configuration, and what the tests add to it."""
+    return SiteSettings(
         trunk=TRUNK, dialplan=(HERE / "extensions.conf").read_text(), pjsip=(HERE / "pjsip.conf").read_text()
     )
+
+
+@pytest.fixture(scope="session")
+def pbx(asterisk: Asterisk, site: SiteSettings) -> Iterator[Pbx]:
+    """The one PBX of nearly all tests."""
     with asterisk.start(site) as pbx:
         yield pbx
+
+
+@pytest.fixture(autouse=True)
+def bridge_lines() -> Iterator[None]:
+    """Let tests read what bridges log."""
+    with lines_read():
+        yield
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ from agi_bridge.simulator.sip import (
     CallerBehaviour,
     CallEvent,
     CallReport,
+    Invited,
     SipAgent,
     SipCaller,
 )
@@ -47,7 +49,7 @@ DESKS = {"reception": RECEPTION, "lobby": LOBBY, "night": NIGHT}
 DID, REJECTED_DID, UNKNOWN_DID = "15551230001", "15551230002", "15551230099"
 ONELINE_DID, ONELINE_REJECTED_DID = "15551230010", "15551230011"
 LIMITED_DID, NESTED_DID, OTHER_SITE_DID = "15551230012", "15551230013", "15551230014"
-AGISTATUS_DID, EVALUATING_DID = "15551230015", "15551230016"
+AGISTATUS_DID, EVALUATING_DID, GOING_ON_DID = "15551230015", "15551230016", "15551230017"
 
 CALLER_NUMBER = "+15557654321"
 TRUNK = "127.0.0.2"
@@ -55,7 +57,7 @@ KEY = "k3y"
 
 BRIDGE_TOML = """
 [agi]
-listen = "127.0.0.1:0"
+listen = "{listen}"
 {agi}
 
 [web]
@@ -64,9 +66,7 @@ listen = []
 [millis]
 base_url = {millis_url}
 allowed_hosts = ["127.0.0.1"]
-timeout_seconds = {millis_timeout_seconds}
-connect_timeout_seconds = 0.1
-probe_seconds = 0
+{limits}
 {millis}
 
 [numbers]
@@ -92,8 +92,18 @@ reject = true
 {more}
 """
 
+# What most tests need of Millis: failures that do not take long, and no request that they did not cause.
+SHORT_LIMITS = """
+timeout_seconds = {timeout_seconds}
+connect_timeout_seconds = 0.1
+probe_seconds = 0
+"""
+
 PATIENCE_SECONDS = 5.0
 _POLL_SECONDS = 0.01
+
+# The stage whose bridge runs in this task; several may be on at once, each with a PBX of its own.
+_now_on: ContextVar["Stage"] = ContextVar("_now_on")
 
 
 class Stage:
@@ -126,21 +136,28 @@ class Stage:
         *,
         fallback: str = "reception,s,1",
         sales: str = "",
-        agi: str = "",
         millis: str = "",
         more: str = "",
+        agi: str = "",
+        listen: str = "127.0.0.1:0",
         millis_url: str = "",
+        second_url: str = "",
         second_region: bool = False,
+        default_limits: bool = False,
         millis_timeout_seconds: float = 2.0,
     ) -> str:
-        """Return a configuration: *sales* goes to the rule for `DID`, *agi* and *millis* to their tables, *more* to the end."""
+        """Return a configuration: *sales* goes to the rule for `DID`, *agi* and *millis* to their tables, *more* to the end.
+
+        With *default_limits* the times are those that hold where an operator says nothing of them.
+        """
         url = millis_url or self.millis.url
         return BRIDGE_TOML.format(
-            millis_url=f'{{ us-west = "{url}", eu-west = "{self.second_region.url}" }}'
+            listen=listen,
+            agi=agi,
+            millis_url=f'{{ us-west = "{url}", eu-west = "{second_url or self.second_region.url}" }}'
             if second_region
             else f'"{url}"',
-            millis_timeout_seconds=millis_timeout_seconds,
-            agi=agi,
+            limits="" if default_limits else SHORT_LIMITS.format(timeout_seconds=millis_timeout_seconds),
             millis=millis,
             fallback=fallback,
             sales=sales,
@@ -152,32 +169,39 @@ class Stage:
         """Run the bridge with `bridge_toml(**toml)`, and send the PBX there."""
         environ = {"MILLIS_API_KEY": key, "AGI_BRIDGE_SECRET": secret}
         config = load(self.bridge_toml(**toml), environ, lambda name: b"")
-        async with app.running(config) as server:
-            self.ask_bridge_at(*server.addresses[0])
-            yield server
-            await self.quiet()
+        earlier = _now_on.set(self)
+        try:
+            async with app.running(config) as server:
+                self.ask_bridge_at(*server.addresses[0])
+                yield server
+                await self.quiet()
+        finally:
+            _now_on.reset(earlier)
 
     @asynccontextmanager
-    async def bridge_process(self, **toml: Any) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run the bridge as a program of its own, which a test can stop or kill, and send the PBX there."""
-        with tempfile.TemporaryDirectory() as folder:
+    async def bridge_process(self, *, log: str = "", **toml: Any) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run the bridge as a program of its own, which a test can stop or kill, and send the PBX there.
+
+        Its log goes to the file *log*, if one is named.
+        """
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as files:
             path = Path(folder, "bridge.toml")
+            address = self.pbx.address, self.pbx.slot.bridge_port
+            toml["listen"] = "{}:{}".format(*address)
             path.write_text(self.bridge_toml(**toml))  # noqa: ASYNC240 - a few bytes, and no call is under way
             process = await asyncio.create_subprocess_exec(
                 *(Path(sys.executable).with_name("agi-bridge"), "serve", "--config", path),
                 env={**os.environ, "MILLIS_API_KEY": KEY},
-                stderr=asyncio.subprocess.PIPE,
+                stderr=files.enter_context(open(log or os.devnull, "w")),  # noqa: ASYNC230 - a device, or as good as one
             )
             try:
-                assert process.stderr is not None
-                listening = await process.stderr.readuntil(b'listening for FastAGI", "level": "info"')
-                host, port = re.findall(rb'"address": \["(.+?)", (\d+)\]', listening)[-1]
-                self.ask_bridge_at(host.decode(), int(port))
+                await _listening(*address)
+                self.ask_bridge_at(*address)
                 yield process
             finally:
                 if process.returncode is None:
                     process.kill()
-                await process.communicate()
+                await process.wait()
 
     @asynccontextmanager
     async def agi_server(self, talk: Talk) -> AsyncIterator[None]:
@@ -288,6 +312,11 @@ class Stage:
         """Return the warnings and errors among it."""
         return re.findall(r".*\] (?:WARNING|ERROR)\[.*", self.log_text())
 
+    def seconds_until(self, party: str, call: CallReport) -> float:
+        """Return the time from the INVITE of *call* to the first that *party* got after it."""
+        began = call.events[0].at
+        return next(event.at for event in self.events[party] if isinstance(event, Invited) and event.at > began) - began
+
     # How it is seen.
 
     async def _until(self, happened: Callable[[], T | None]) -> T:
@@ -322,38 +351,59 @@ class Stage:
         }
         return "caller" in heard and len(heard) > 1
 
-    def _read_line(self, logger: Any, method: str, line: Any) -> Any:
-        self.lines.append({**line, "level": method})
+    def read_line(self, line: dict[str, Any]) -> None:
+        """Take a line of the bridge's log."""
+        self.lines.append(line)
         self._news.set()
+
+
+async def _listening(host: str, port: int) -> None:
+    """Look again and again, because a program that is starting tells nobody when it has begun to listen."""
+    async with asyncio.timeout(2 * PATIENCE_SECONDS):
+        while True:
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection(host, port)
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+    writer.close()
+    await writer.wait_closed()
+
+
+@contextmanager
+def lines_read() -> Iterator[None]:
+    """Let each bridge's log go to the stage that it is on."""
+
+    def read(logger: Any, method: str, line: Any) -> Any:
+        _now_on.get().read_line({**line, "level": method})
         raise structlog.DropEvent
+
+    structlog.configure(processors=[read])
+    yield
+    structlog.reset_defaults()
 
 
 @asynccontextmanager
 async def set_stage(pbx: Pbx) -> AsyncIterator[Stage]:
     """Set the stage for one test; in the end, wait until the PBX has no call left."""
     stage = Stage(pbx)
-    structlog.configure(processors=[stage._read_line])
-    try:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(stage.caller)
-            await stack.enter_async_context(stage.agent)
-            await stack.enter_async_context(stage.second_agent)
-            await stack.enter_async_context(stage.millis)
-            await stack.enter_async_context(stage.second_region)
-            for desk in stage.desks.values():
-                await stack.enter_async_context(desk)
-            stage.millis.sip_host = "{}:{}".format(*stage.agent.address)
-            stage.second_region.sip_host = "{}:{}".format(*stage.second_agent.address)
-            for name, desk in stage.desks.items():
-                stage.set_global(name.upper(), "{}:{}".format(*desk.address))
-            stage.set_global("MILLIS_BUDGET_SECONDS", "6")
-            stage.set_global("MILLIS_DEFAULT_FALLBACK", "night,s,1")
-            stage.set_global("MILLIS_SECRET", '""')
-            stage.set_global("MILLIS_LONGEST_CALL_SECONDS", "14400")
-            yield stage
-            await stage.quiet()
-    finally:
-        structlog.reset_defaults()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(stage.caller)
+        await stack.enter_async_context(stage.agent)
+        await stack.enter_async_context(stage.second_agent)
+        await stack.enter_async_context(stage.millis)
+        await stack.enter_async_context(stage.second_region)
+        for desk in stage.desks.values():
+            await stack.enter_async_context(desk)
+        stage.millis.sip_host = "{}:{}".format(*stage.agent.address)
+        stage.second_region.sip_host = "{}:{}".format(*stage.second_agent.address)
+        for name, desk in stage.desks.items():
+            stage.set_global(name.upper(), "{}:{}".format(*desk.address))
+        stage.set_global("MILLIS_BUDGET_SECONDS", "6")
+        stage.set_global("MILLIS_DEFAULT_FALLBACK", "night,s,1")
+        stage.set_global("MILLIS_SECRET", '""')
+        stage.set_global("MILLIS_LONGEST_CALL_SECONDS", "14400")
+        yield stage
+        await stage.quiet()
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from asyncio import StreamReader, StreamWriter
 
 import pytest
 
-from agi_bridge.simulator.sip import Answered, AudioHeard, CallReport, HungUp, Invited, Refused, Ringing
-from tests.asterisk.stage import AGENT, NIGHT, RECEPTION, Stage, closed_port
+from agi_bridge.simulator.sip import Answered, AudioHeard, HungUp, Invited, Refused, Ringing
+from tests.asterisk.stage import NIGHT, RECEPTION, Stage, closed_port
 
 BUDGET_SECONDS = 0.6
 
@@ -132,77 +132,8 @@ async def test_silent_bridge(stage: Stage, talk, heard: int):
         call = await stage.call()
 
     assert call.heard_hz == (heard,)
-    assert BUDGET_SECONDS < waited(stage, call, heard) < BUDGET_SECONDS + 0.5
-
-
-def waited(stage: Stage, call: CallReport, heard: int) -> float:
-    """Return the seconds from the caller's INVITE to that of the fallback."""
-    desk = {NIGHT: "night", RECEPTION: "reception"}[heard]
-    rung = next(event for event in stage.events[desk] if isinstance(event, Invited))
-    return rung.at - call.events[0].at
-
-
-async def test_bridge_that_is_not_running(stage: Stage):
-    """Where nobody listens, the caller hears the dialplan's default fallback at once."""
-    with closed_port() as address:
-        stage.ask_bridge_at(*address)
-        call = await stage.call()
-
-    assert call.heard_hz == (NIGHT,)
-    assert waited(stage, call, NIGHT) < 0.5
-
-
-async def test_bridge_whose_backlog_is_full(stage: Stage):
-    """Where connections are not even taken, Asterisk's own limit of 2 s leads to the fallback."""
-    with (
-        socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
-        socket.create_connection(listener.getsockname()),
-    ):
-        stage.ask_bridge_at(*listener.getsockname())
-        call = await stage.call()
-
-    assert call.heard_hz == (NIGHT,)
-    assert waited(stage, call, NIGHT) < 3
-
-
-async def test_stopped_bridge(stage: Stage):
-    """A bridge that the kernel still accepts connections for, but that no longer runs, costs the budget and no more."""
-    stage.set_global("MILLIS_BUDGET_SECONDS", str(BUDGET_SECONDS))
-    async with stage.bridge_process() as process:
-        process.send_signal(signal.SIGSTOP)
-        call = await stage.call()
-
-    assert call.heard_hz == (NIGHT,)
-    assert waited(stage, call, NIGHT) < BUDGET_SECONDS + 0.5
-
-
-async def test_bridge_killed_in_mid_registration(stage: Stage):
-    """A bridge that dies while Millis is asked has already named the rule's own fallback."""
-    stage.millis_does("hang")
-    async with stage.bridge_process() as process, asyncio.TaskGroup() as calls:
-        calling = calls.create_task(stage.call())
-        await stage.millis.received()
-        channel = await stage.shown("core show channels concise", r"PJSIP/trunk-\w+")
-        await stage.shown(f"core show channel {channel[0]}", "MILLIS_DIAL_OPTIONS=i")
-        process.kill()
-
-    assert calling.result().heard_hz == (RECEPTION,)
-
-
-async def test_bridge_killed_during_the_conversation(stage: Stage):
-    """A conversation does not need the bridge, and its end leads nowhere, though nobody takes the report."""
-    stage.agent_does(hang_up_after_seconds=1.0)
-    async with stage.bridge_process() as process, stage.calling() as calling:
-        answered = await stage.saw("caller", Answered)
-        process.kill()
-        await process.wait()
-        await stage.saw("caller", AudioHeard)
-        hung_up = await stage.saw("agent", HungUp)
-        call = await calling
-
-    assert (hung_up.by, call.hung_up_by, call.heard_hz) == ("us", "them", (AGENT,))
-    assert hung_up.at - answered.at > 0.9
-    assert stage.events["reception"] == stage.events["night"] == []
+    waited = stage.seconds_until("night" if heard == NIGHT else "reception", call)
+    assert BUDGET_SECONDS < waited < BUDGET_SECONDS + 0.5
 
 
 async def test_bridge_stopped_during_the_conversation(stage: Stage):

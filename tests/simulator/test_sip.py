@@ -16,6 +16,7 @@ from agi_bridge.simulator.sip import (
     CallEvent,
     HungUp,
     Invited,
+    ReferAnswered,
     Refused,
     Ringing,
     SipAgent,
@@ -205,6 +206,17 @@ async def test_the_agent_hangs_up():
 
     assert (report.hung_up_by, agent_side.hung_up_by) == ("them", "us")
     assert report.heard_hz == (AGENT_TONE_HZ,)
+
+
+async def test_the_agent_asks_for_the_call_to_be_moved():
+    """An agent with a place to refer to sends REFER once, notes the answer, and talks on when it is refused."""
+    seen = Events()
+    agent = AgentBehaviour(refer_to="sip:elsewhere@127.0.0.1", hang_up_after_seconds=0.6)
+    async with SipAgent(behaviour=agent, on_event=seen) as there:
+        call = await place_call(there.address, DID, behaviour=LISTEN)
+
+    answered = await seen.first(ReferAnswered)
+    assert (answered.status, call.heard_hz, call.hung_up_by) == (405, (AGENT_TONE_HZ,), "them")
 
 
 async def test_the_agent_hangs_up_at_once():
