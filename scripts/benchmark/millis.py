@@ -58,7 +58,8 @@ class _Connection(asyncio.Protocol):
         if head_end < 0:
             return
         length = _CONTENT_LENGTH.search(self._pending, 0, head_end + 2)
-        if length is None or len(self._pending) < head_end + 4 + int(length[1]):
+        body_bytes = int(length[1]) if length else 0  # a probe has no body
+        if len(self._pending) < head_end + 4 + body_bytes:
             return
         request, self._pending = self._pending, b""  # a client waits for the answer before it asks again
         found = _CALL_NUMBER.search(request, head_end)
