@@ -117,6 +117,8 @@ class Regions:
             for region in REGIONS
         }
         self._in_doubt = {region: asyncio.Event() for region in REGIONS}
+        # A probe makes a connection anew before a caller needs it, or finds that the region has gone.
+        client.on_lost = lambda region: self._in_doubt[region].set()
         self._settings = settings
 
     def reconfigure(self, settings: MillisSettings) -> None:

@@ -35,7 +35,18 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     subprocess.run(
         [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"),
+            *(
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-days",
+                "1",
+            ),
             *("-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1"),
             *("-addext", "keyUsage=critical,digitalSignature,keyCertSign"),
             *("-out", str(certificate), "-keyout", str(key)),
@@ -112,7 +123,9 @@ async def run(run: Run) -> Chapter:
             for seconds in _CLOSED_AFTER_SECONDS
         }
         warm = await _warm(bridges[inf])
-        idle_since = {seconds: await _warm(some) and asyncio.get_running_loop().time() for seconds, some in bridges.items()}
+        idle_since = {
+            seconds: await _warm(some) and asyncio.get_running_loop().time() for seconds, some in bridges.items()
+        }
         first: dict[float, list[float]] = {}
         for seconds, some in bridges.items():
             await asyncio.sleep(idle_since[seconds] + run.idle_minutes * 60 - asyncio.get_running_loop().time())
