@@ -10,6 +10,7 @@ import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from itertools import chain
 from math import inf
 from pathlib import Path
 from statistics import median
@@ -122,14 +123,9 @@ async def run(run: Run) -> Chapter:
             seconds: [await stack.enter_async_context(bench.bridge(seconds)) for _ in range(run.rounds)]
             for seconds in _CLOSED_AFTER_SECONDS
         }
-        warm = await _warm(bridges[inf])
-        idle_since = {
-            seconds: await _warm(some) and asyncio.get_running_loop().time() for seconds, some in bridges.items()
-        }
-        first: dict[float, list[float]] = {}
-        for seconds, some in bridges.items():
-            await asyncio.sleep(idle_since[seconds] + run.idle_minutes * 60 - asyncio.get_running_loop().time())
-            first[seconds] = await _first_calls(some)
+        warm = await _warm(chain.from_iterable(bridges.values()))
+        await asyncio.sleep(run.idle_minutes * 60)
+        first = {seconds: await _first_calls(some) for seconds, some in bridges.items()}
         cold = []
         for _ in range(run.rounds):
             async with bench.bridge(inf, "probe_seconds = 0") as bridge:

@@ -104,7 +104,7 @@ async def running(kind: Kind, folder: Path, api: str, core: int) -> AsyncIterato
     folder = folder / kind.name.replace(" ", "-")
     folder.mkdir()
     port = _free_port()
-    environ = os.environ | {"PYTHONPATH": str(_PACKAGE_ROOT), "MILLIS_API_KEY": API_KEY} | kind.environ
+    environ = os.environ | {"PYTHONPATH": str(_PACKAGE_ROOT), "MILLIS_API_KEY": API_KEY, **kind.environ}
     process = _start(kind.command(folder, port, api), folder, environ, core)
     try:
         if not await _answers(port, process, kind.greeting):
