@@ -45,9 +45,13 @@ async def running(config: Config) -> AsyncIterator[AgiServer]:
 @asynccontextmanager
 async def open_millis(config: Config) -> AsyncIterator[Regions]:
     """Return what calls are registered with, valid while the context is entered."""
-    keys = {name: key.get_secret_value() for name, key in config.api_keys.items()}
-    async with MillisClient(config.millis, keys) as client:
+    async with millis_client(config) as client:
         yield Regions(client, config.millis, time.monotonic)
+
+
+def millis_client(config: Config) -> MillisClient:
+    """Return what speaks with Millis, once it is entered."""
+    return MillisClient(config.millis, {name: key.get_secret_value() for name, key in config.api_keys.items()})
 
 
 def _regions_in_use(config: Config) -> set[str]:

@@ -125,6 +125,17 @@ class MillisClient:
         """Ask for the account, the cheapest question there is; raise a MillisError where it is not answered with success."""
         await self._ask("GET", region, "/user/info", account, timeout_seconds)
 
+    async def create_endpoint(
+        self, account: str, region: str, init_agent: Mapping[str, Any], timeout_seconds: float
+    ) -> Registration:
+        """Have Millis keep a SIP URI for an agent until it is deleted; raise a MillisError.
+
+        A repetition makes another one. Millis documents no way to ask which there are.
+        """
+        body = {"init_agent": init_agent, "region": region}
+        answer = await self._ask("POST", region, "/sip", account, timeout_seconds, body)
+        return parse_registration(answer, region)
+
     async def delete_endpoint(self, account: str, region: str, call_id: str, timeout_seconds: float) -> None:
         """Take back a SIP URI that Millis has given out; raise a MillisError."""
         await self._ask("DELETE", region, f"/sip/{quote(call_id, safe='')}", account, timeout_seconds)
