@@ -17,7 +17,14 @@ import structlog
 
 from agi_bridge import metadata
 from agi_bridge.call import Call, Outcome, Reason, Result, Status
-from agi_bridge.dialplan import SipUri, dial_options, dial_string, outcome_of_dial, safe_call_id
+from agi_bridge.dialplan import (
+    WARNING_VARIABLES,
+    SipUri,
+    dial_options,
+    dial_string,
+    outcome_of_dial,
+    safe_call_id,
+)
 from agi_bridge.errors import BridgeError, CallerHungUp, MillisError, MillisTimeout
 from agi_bridge.routing import Route, choose_route
 
@@ -29,7 +36,7 @@ if TYPE_CHECKING:
     from agi_bridge.agi.protocol import Request
     from agi_bridge.config import Config
     from agi_bridge.millis.models import Registration
-    from agi_bridge.routing import Agent, Rule
+    from agi_bridge.routing import Agent, Rule, Welcome
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +51,12 @@ INTERNAL_ERROR = Outcome(Result.BRIDGE, Reason.INTERNAL_ERROR)
 BRIDGE_STOPPED = Outcome(Result.UNKNOWN, Reason.BRIDGE_STOPPED)
 # With AGIEXITONHANGUP, Asterisk leaves before it can be asked whether the agent had answered; `ended` tells.
 LEFT_DURING_DIAL = Outcome(Result.CALLER, Reason.LEFT_DURING_DIAL)
+
+# How much longer than our own limit the dialplan's watchdog waits, as in site/extensions.conf.
+_AFTER_SETUP_SECONDS = 0.5
+
+# Option S of Dial ends a call in time; where a PBX cannot carry it out, the watchdog does, so much later.
+_AFTER_LONGEST_CALL_SECONDS = 5
 
 # There is nothing to explain to the dialplan.
 _AS_USUAL = frozenset({Reason.ROUTED, Reason.ANSWERED, Reason.PONG})
@@ -105,6 +118,7 @@ class Visit:
     redial: str = ""
     to_tell: dict[str, str] = field(default_factory=dict)
     dial_arguments: str = ""
+    longest_dial_seconds: int = 0
     detail: str = ""
 
     def line(self, outcome: Outcome, ended: float) -> dict[str, str | float | None]:
@@ -235,6 +249,8 @@ class Bridge:
         """
         agent, dialling = rule.agent, rule.dialling
         body = await self._registration(session, visit, call, agent)
+        if rule.welcome and not failed_region:
+            await self._welcome(session, visit, rule.welcome)
         regions = agent.regions_after(failed_region) if failed_region else agent.regions
         visit.redial = visit.millis_call_id = ""
         try:
@@ -259,8 +275,28 @@ class Bridge:
             "MILLIS_REDIAL": visit.redial,
             "MILLIS_DIAL": dial,
         }
-        visit.dial_arguments = f"{dial},{dialling.ring_timeout_seconds},{dial_options(dialling)}"
+        visit.dial_arguments = f"{dial},{dialling.ring_timeout_seconds},{dial_options(dialling, rule.welcome.music)}"
+        visit.longest_dial_seconds = (
+            dialling.ring_timeout_seconds + dialling.max_duration_seconds + _AFTER_LONGEST_CALL_SECONDS
+        )
         return outcome
+
+    async def _welcome(self, session: Session, visit: Visit, welcome: Welcome) -> None:
+        """Answer, and let the caller hear what the rule wants heard before the agent is called.
+
+        The prompt comes before the registration, whose SIP URI may not keep; so the dialplan's watchdog is given the time
+        of the prompt, and set to its usual time again with what is told next.
+        """
+        agi = visit.config.agi
+        watchdog = f"{agi.setup_timeout_seconds + _AFTER_SETUP_SECONDS:g}"
+        patient = {"TIMEOUT(absolute)": f"{agi.prompt_timeout_seconds:g}"} if welcome.prompt else {}
+        await session.set_variables(visit.to_tell | {"MILLIS_MUSIC": welcome.music} | patient)
+        visit.to_tell = {"TIMEOUT(absolute)": watchdog} if welcome.prompt else {}
+        await session.execute("Answer", "")
+        if welcome.prompt:
+            await session.execute("Playback", welcome.prompt)
+        if welcome.music:
+            await session.execute("StartMusicOnHold", welcome.music)
 
     async def _asked_did(self, session: Session, config: Config) -> str | None:
         expression = config.numbers.did_expression
@@ -311,9 +347,9 @@ class Bridge:
         return await self._dial(session, visit)
 
     async def _dial(self, session: Session, visit: Visit) -> Outcome:
-        """Dial and return how that went. The watchdog would end the conversation, so it goes first."""
-        await session.set_variables(visit.to_tell | {"TIMEOUT(absolute)": "0"})
-        visit.to_tell = {}
+        """Dial and return how that went. The watchdog would end the conversation, so until then it guards its longest end."""
+        await session.set_variables(visit.to_tell | {"TIMEOUT(absolute)": str(visit.longest_dial_seconds)})
+        visit.to_tell = {"TIMEOUT(absolute)": "0"}
         visit.orphaned = False
         try:
             await session.execute("Dial", visit.dial_arguments)
@@ -353,7 +389,9 @@ def _before_dial(call: Call, route: Route) -> dict[str, str]:
     if route.answering is not None:
         dialling = route.answering.dialling
         known["MILLIS_DIAL_TIMEOUT"] = str(dialling.ring_timeout_seconds)
-        known["MILLIS_DIAL_OPTIONS"] = dial_options(dialling)
+        known["MILLIS_DIAL_OPTIONS"] = dial_options(dialling, route.answering.welcome.music)
+        if dialling.warning_seconds:
+            known |= WARNING_VARIABLES
     return known
 
 

@@ -148,8 +148,13 @@ class Call:
         `agi_extension`. The last is only where AGI() was called, so it is right just in contexts of one number each;
         for the same reason a `context` argument outranks `agi_context`, which may be a subroutine's.
         """
-        candidates = (did, request.arguments.get("did"), request["dnid"], request["extension"])
-        received = next((text for text in map(_sent, candidates) if text), "")[:_LONGEST_DID]
+        received = (
+            _sent(did)
+            or _sent(request.arguments.get("did"))
+            or _sent(request["dnid"])
+            or _sent(request["extension"])
+            or ""
+        )[:_LONGEST_DID]
         return cls(
             bridge_call_id=bridge_call_id,
             did=numbers.normalise(received) or received,

@@ -6,6 +6,7 @@ Results go to standard output, problems to standard error. Only this module impo
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -275,6 +276,15 @@ def simulate_call(
         str, typer.Option("--bridge", metavar="HOST:PORT", help="Where the bridge listens.")
     ] = "127.0.0.1:4573",
     verb: Annotated[str, typer.Option("--verb", metavar="VERB", help="route, dial, ended or ping.")] = "route",
+    secret: Annotated[
+        str,
+        typer.Option(
+            "--secret",
+            metavar="TEXT",
+            envvar="AGI_BRIDGE_SECRET",
+            help="What the bridge wants to be told, if anything.",
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> int:
     """Play Asterisk: one call to a running bridge. Prints the conversation, and the variables that the dialplan gets."""
@@ -284,9 +294,9 @@ def simulate_call(
         raise typer.BadParameter(str(error), param_hint="--bridge") from None
     presentation = 0 if caller else 32
     channel = SimulatedChannel(did=did, caller_number=caller, caller_name=name, callingpres=presentation)
-    on_line = None if as_json else _print_line
     # As the dialplan does it: did=${URIENCODE(…)}.
-    arguments = (f"did={quote(did)}",)
+    arguments = (f"did={quote(did)}", f"secret={quote(secret)}")
+    on_line = None if as_json else _print_line
     played = _run(
         play_call(address.host, address.port, script=verb, arguments=arguments, channel=channel, on_line=on_line)
     )
@@ -446,7 +456,7 @@ def _route_facts(loaded: config.Config, call: Call, chosen: Route) -> dict[str, 
         "body": metadata.registration(call, agent, metadata.build(call, agent, values, datetime.now(UTC), limit)),
         "MILLIS_DIAL": dial_string(dialling.endpoint, placeholder),
         "MILLIS_DIAL_TIMEOUT": dialling.ring_timeout_seconds,
-        "MILLIS_DIAL_OPTIONS": dial_options(dialling),
+        "MILLIS_DIAL_OPTIONS": dial_options(dialling, chosen.answering.welcome.music),
         "MILLIS_FALLBACK": chosen.fallback,
     }
 
@@ -483,6 +493,7 @@ def _complain(text: str) -> None:
 
 
 def _print_line(sender: str, line: str) -> None:
+    line = re.sub("(?<=: secret=).+", "*****", line)
     typer.echo(f"{'<' if sender == 'bridge' else '>'} {line}".rstrip())
 
 

@@ -15,7 +15,16 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+)
 
 from agi_bridge import dialplan, metadata
 from agi_bridge.agi.protocol import Limits, get_full_variable
@@ -24,7 +33,7 @@ from agi_bridge.dialplan import SipUri
 from agi_bridge.errors import BadSipUri, ConfigError, Problem, UnsafeText
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country
-from agi_bridge.routing import WITHHELD, Agent, Dialling, Rule, RuleBook
+from agi_bridge.routing import WITHHELD, Agent, Dialling, Rule, RuleBook, Welcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,6 +47,10 @@ _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,
 _HTTP_URL = re.compile(
     r"https?://(\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9_.-]+)(?::([0-9]{1,5}))?(?:/[^\s?#]*)?", re.ASCII
 )
+
+# What a dialplan can hold and hand over as it is: no comma, semicolon, quote, bracket, dollar or percent sign.
+_SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}", re.ASCII)
+_SHORTEST_SAFE_SECRET = 16
 
 # What phones show for a caller without a number; in a Call each of them is None.
 _WORDS_FOR_WITHHELD = WITHHELD_WORDS | NOT_SENT_WORDS
@@ -58,6 +71,7 @@ PRIVATE_NETWORKS = [
     "fc00::/7",
     "fe80::/10",
 ]
+_LOOPBACK = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +209,8 @@ Dids = Annotated[list[Annotated[str, AfterValidator(_number)]], BeforeValidator(
 Callers = Annotated[list[Annotated[str, AfterValidator(_caller)]], BeforeValidator(_one_or_many)]
 Metadata = dict[Annotated[str, AfterValidator(_metadata_name)], Annotated[str, AfterValidator(_metadata_value)]]
 Place = Annotated[str, AfterValidator(dialplan.check_place)]
+Sound = Annotated[str, AfterValidator(dialplan.check_sound)]
+Music = Annotated[str, AfterValidator(dialplan.check_music)]
 Endpoint = Annotated[str, AfterValidator(dialplan.check_endpoint)]
 Region = Literal["us-west", "eu-west"]
 assert set(get_args(Region)) == set(REGIONS)  # noqa: S101 - one list, written twice because Literal needs it so
@@ -213,12 +229,31 @@ class AgiSettings(_Table):
     allow: Annotated[list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_one_or_many)] = PRIVATE_NETWORKS
     backlog: Annotated[int, Field(ge=1, le=65535)] = 1024
     session_limit: Annotated[int, Field(ge=1)] = 10_000
+    peer_rate_limit_per_second: Annotated[int, Field(ge=1)] = 1_000
+    peer_burst_connections: Annotated[int, Field(ge=1)] = 5_000
+    secret_file: str | None = None
     environment_timeout_seconds: Seconds = 5.0
     setup_timeout_seconds: Seconds = 5.5
+    prompt_timeout_seconds: Seconds = 30.0
     drain_timeout_seconds: Seconds = 10.0
     line_limit_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = Limits.line_bytes
     environment_limit_bytes: Annotated[int, Field(ge=2048, le=1_048_576)] = Limits.environment_bytes
     command_limit_bytes: Annotated[int, Field(ge=512, le=8190)] = Limits.command_bytes
+    refusal_log_seconds: Seconds = 10.0
+
+    # Not a key: it comes from the environment or from `secret_file`.
+    _secret: SecretStr = PrivateAttr(default=SecretStr(""))
+
+    def with_secret(self, secret: SecretStr) -> AgiSettings:
+        """Return these settings with what a request must know."""
+        settings = self.model_copy()
+        settings._secret = secret
+        return settings
+
+    @property
+    def secret(self) -> SecretStr:
+        """Return what a request must know, "" where none is wanted."""
+        return self._secret
 
     @property
     def addresses(self) -> list[Address]:
@@ -315,6 +350,10 @@ class _RouteKeys(_Table):
     ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] | None = None
     redial: bool | None = None
     max_duration_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    warning_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
+    answer: bool | None = None
+    prompt: Sound | None = None
+    music: Music | None = None
     dial_options: Annotated[str, Field(max_length=200)] | None = None
     allow_feature_keys: bool | None = None
     fallback: Place | None = None
@@ -413,13 +452,15 @@ class _Reader:
         self._no_name_twice(file.route)
         self._warn_of_shadows(file.route)
         self._deadlines_fit(rules)
+        self._somebody_can_connect()
         self._warn_about_listening()
         self._warn_about_plain_http()
         api_keys = self._api_keys(need_keys)
+        secret = self._secret(need_keys)
         if self.problems:
             raise ConfigError(self.problems)
         return Config(
-            file.agi,
+            file.agi.with_secret(secret),
             file.millis,
             file.numbers,
             file.metadata,
@@ -463,12 +504,15 @@ class _Reader:
             regions=self._regions(chosen),
             standby_uri=self._standby_uri(where, chosen.get("standby_uri")),
         )
+        if "secret" in settings.arguments:
+            self._problem(f"{where}: arguments", "no rule sees the argument secret", "give yours another name")
         self._question_fits(where, agent)
         return Rule(
             name=settings.name,
             fallback=chosen.get("fallback", ""),
             agent=agent,
             dialling=self._dialling(where, chosen),
+            welcome=Welcome(**{key: chosen[key] for key in ("answer", "prompt", "music") if key in chosen}),
             did=tuple(map(Pattern.compile, settings.did)),
             caller=tuple(Pattern.compile(text) for text in settings.caller if text != WITHHELD),
             withheld=WITHHELD in settings.caller,
@@ -504,12 +548,16 @@ class _Reader:
             return None
 
     def _dialling(self, where: str, chosen: Mapping[str, Any]) -> Dialling:
-        keys = ("endpoint", "ring_timeout_seconds", "max_duration_seconds", "dial_options", "redial")
+        keys = ("endpoint", "ring_timeout_seconds", "max_duration_seconds", "warning_seconds", "dial_options", "redial")
         dialling = Dialling(**{key: chosen[key] for key in keys if key in chosen})
         try:
             dialplan.check_dial_options(dialling.dial_options, chosen.get("allow_feature_keys", False))
         except ValueError as error:
             self._problem(f"{where}: dial_options", str(error))
+        if dialling.warning_seconds >= dialling.max_duration_seconds:
+            self._problem(
+                f"{where}: warning_seconds", "must be shorter than max_duration_seconds, which it comes before"
+            )
         return dialling
 
     def _agent_config(self, where: str, chosen: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -642,6 +690,23 @@ class _Reader:
                 )
             )
 
+    def _somebody_can_connect(self) -> None:
+        """Report an allow list without any address that a connection to us could come from."""
+        agi = self.file.agi
+        unread = any(problem.path.startswith(("agi.allow", "agi.listen")) for problem in self.problems)
+        reachable = any(_can_reach(network, address.host) for network in agi.networks for address in agi.addresses)
+        if not (reachable or unread):
+            self._problem(
+                "agi.allow",
+                f"nobody could connect: no address on it can reach {' or '.join(agi.listen)}",
+                "allow the address of the PBX, as the bridge sees it; 127.0.0.1 and ::1 if it is on the same machine",
+            )
+        for text in agi.allow:
+            if ipaddress.ip_network(text).prefixlen == 0:
+                self.warnings.append(
+                    Problem("agi.allow", f"{text} admits everybody", "name the addresses of the PBX, and no more")
+                )
+
     def _warn_about_listening(self) -> None:
         for text in self.file.agi.listen:
             try:
@@ -690,6 +755,27 @@ class _Reader:
                 self._problem(path, "there is no Millis API key", self._key_suggestion(name))
         return keys
 
+    def _secret(self, need_keys: bool) -> SecretStr:
+        """Return what a request must know: from the environment, else from the file."""
+        secret, path, name = self.environ.get("AGI_BRIDGE_SECRET", "").strip(), "AGI_BRIDGE_SECRET", ""
+        if not secret and self.file.agi.secret_file and need_keys:
+            path, name = "agi.secret_file", self.file.agi.secret_file
+            content = self._read(path, name)
+            secret = (content or "").strip()
+            if content is not None and not secret:
+                self._problem(path, f"{name} is empty", "write the secret into it, or leave secret_file out")
+        if secret and not _SECRET.fullmatch(secret):
+            self._problem(
+                path,
+                "the secret holds signs that a dialplan cannot carry, or more than 200",
+                "letters, digits and . _ ~ + / = -, such as `openssl rand -hex 24` prints",
+            )
+        elif secret and len(secret) < _SHORTEST_SAFE_SECRET:
+            self.warnings.append(
+                Problem(path, "the secret can be guessed", f"take at least {_SHORTEST_SAFE_SECRET} signs")
+            )
+        return SecretStr(secret)
+
     def _key_suggestion(self, name: str) -> str:
         if name == DEFAULT_ACCOUNT:
             return "set MILLIS_API_KEY, or name a file in MILLIS_API_KEY_FILE or api_key_file"
@@ -697,6 +783,22 @@ class _Reader:
         if variable:
             return f"set {variable}, or name a file in api_key_file"
         return "name a file in api_key_file, or an environment variable in api_key_env"
+
+
+def _can_reach(network: Network, listening: str) -> bool:
+    """Return whether a connection from *network* can arrive at the address *listening*; of a host name, who knows."""
+    on_this_machine = any(network.overlaps(loopback) for loopback in _LOOPBACK)
+    if listening == "localhost":
+        return on_this_machine
+    try:
+        address = ipaddress.ip_address(listening)
+    except ValueError:
+        return True
+    if network.version != address.version:
+        return False
+    if address.is_loopback:
+        return on_this_machine
+    return address.is_unspecified or not network.is_loopback
 
 
 def _problem(found: Any, raw: Mapping[str, Any]) -> Problem:

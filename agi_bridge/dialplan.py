@@ -37,6 +37,8 @@ _PLACE = re.compile(
 )
 _ENDPOINT = re.compile(r"[A-Za-z0-9_.-]{1,79}", re.ASCII)
 _DIAL_OPTIONS = re.compile(r"(?:[A-Za-z](?:\([A-Za-z0-9_:^*#.-]*\))?)*", re.ASCII)
+_SOUND = re.compile(r"[A-Za-z0-9_/.-]{1,200}(?:&[A-Za-z0-9_/.-]{1,200}){0,9}", re.ASCII)
+_MUSIC = re.compile(r"[A-Za-z0-9_-]{1,79}", re.ASCII)
 _CALL_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}", re.ASCII)
 
 # Keys that let one party transfer, park or hand the call on: whoever presses them dials through the PBX.
@@ -87,9 +89,34 @@ def dial_string(endpoint: str, uri: SipUri) -> str:
     return f"PJSIP/{endpoint}/{uri}"
 
 
-def dial_options(dialling: Dialling) -> str:
-    """Return the options of Dial: never follow a redirect (i), end after the longest duration (S), then the rule's own."""
-    return f"iS({dialling.max_duration_seconds}){dialling.dial_options}"
+def dial_options(dialling: Dialling, music: str = "") -> str:
+    """Return the options of Dial: never follow a redirect (i), end after the longest duration (S), then the rule's own.
+
+    L adds the warning before the end, and m the *music* that the caller hears instead of ringing.
+    """
+    longest, warning = dialling.max_duration_seconds, dialling.warning_seconds
+    warn = f"L({longest * 1000}:{warning * 1000})" if warning else ""
+    return f"iS({longest}){warn}{f'm({music})' if music else ''}{dialling.dial_options}"
+
+
+# What L plays, and to whom: the agent is no person who could make use of it.
+WARNING_VARIABLES = {"LIMIT_WARNING_FILE": "beep", "LIMIT_PLAYAUDIO_CALLER": "yes", "LIMIT_PLAYAUDIO_CALLEE": "no"}
+
+
+def check_sound(text: str) -> str:
+    """Return *text* if it can be the name of a sound file, or several joined by "&"; raise ValueError."""
+    if not _SOUND.fullmatch(text):
+        raise ValueError(
+            "must be the name of a sound without its ending, such as custom/welcome; several joined by '&'"
+        )
+    return text
+
+
+def check_music(text: str) -> str:
+    """Return *text* if it can be the name of a class of music on hold; raise ValueError."""
+    if not _MUSIC.fullmatch(text):
+        raise ValueError("must be the name of a class of music on hold: letters, digits, '_' and '-'")
+    return text
 
 
 def check_place(text: str) -> str:

@@ -11,7 +11,7 @@ import logging
 import re
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
@@ -58,7 +58,7 @@ def configure(settings: LogSettings, stream: TextIO = sys.stderr, *, for_good: b
     if settings.numbers == "masked":
         processors.append(_mask_numbers)
     if as_json:
-        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dumps)]
+        processors += [structlog.processors.format_exc_info, _as_json]
     else:
         processors += [
             _event_on_one_line,
@@ -68,27 +68,26 @@ def configure(settings: LogSettings, stream: TextIO = sys.stderr, *, for_good: b
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Unbreakable(stream))),
+        logger_factory=lambda *_: _LineLogger(stream),
         cache_logger_on_first_use=for_good,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
 
 
-class _Unbreakable:
-    """A stream whose failures stay its own: a full disk or a broken pipe must not end a call, nor the bridge."""
+class _LineLogger:
+    """Writes lines to a stream whose failures stay its own: a full disk or a broken pipe must not end a call, nor the bridge."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def write(self, text: str) -> None:
-        """Write *text*, or lose it."""
+    def write(self, line: str) -> None:
+        """Write *line*, or lose it."""
         with suppress(OSError):
-            self._stream.write(text)
-
-    def flush(self) -> None:
-        """Flush, or not."""
-        with suppress(OSError):
+            self._stream.write(line + "\n")
             self._stream.flush()
+
+    # What structlog calls, by the level of the event.
+    debug = info = warning = error = critical = write
 
 
 class _Forward(logging.Handler):
@@ -118,6 +117,6 @@ def _event_on_one_line(logger: Any, method: str, fields: MutableMapping[str, Any
     return fields
 
 
-def _dumps(fields: Any, **options: Any) -> str:
+def _as_json(logger: Any, method: str, fields: MutableMapping[str, Any]) -> str:
     """Return the line in ASCII, so that no sign that a terminal or a log reader acts on gets into it."""
     return _encode(fields)

@@ -19,8 +19,10 @@ _CLASSES = {"X": "[0-9]", "Z": "[1-9]", "N": "[2-9]"}
 # How people and carriers write numbers. Without this, the 5550100 of a SIP user "alice5550100" would be read as one.
 _WRITTEN_NUMBER = re.compile(r"\+?[0-9 ()./-]+", re.ASCII)
 
-# Complete as it is: in this plan nothing could be left out or put in too much. Reading it would take longer than routing it.
-_NORTH_AMERICAN = re.compile(r"\+1[2-9][0-9]{2}[2-9][0-9]{6}", re.ASCII)
+# Ten digits are a whole number in this plan, so nothing needs to be looked up, which would take longer than routing the call.
+_NORTH_AMERICAN = r"([2-9][0-9]{2}[2-9][0-9]{6})"
+_NORTH_AMERICAN_AT_HOME = re.compile(r"(?:\+?1)?" + _NORTH_AMERICAN, re.ASCII)
+_NORTH_AMERICAN_FROM_ABROAD = re.compile(r"\+1" + _NORTH_AMERICAN, re.ASCII)
 
 # Fifteen digits and what people put between them; a longer text is no number and must not be remembered either.
 _LONGEST_NUMBER = 40
@@ -34,13 +36,15 @@ class Numbers:
 
     def __init__(self, default_country: str | None) -> None:
         self.default_country = default_country
+        at_home = phonenumbers.country_code_for_region(default_country or "") == 1
+        self._north_american = _NORTH_AMERICAN_AT_HOME if at_home else _NORTH_AMERICAN_FROM_ABROAD
         # Bound to this object, so that it goes with the configuration.
         self._read = lru_cache(maxsize=_REMEMBERED_NUMBERS)(self._parse)
 
     def normalise(self, text: str) -> str | None:
         """Return *text* as E.164, such as "+15551230001", or None where it is no complete number."""
-        if _NORTH_AMERICAN.fullmatch(text):
-            return text
+        if whole := self._north_american.fullmatch(text):
+            return f"+1{whole[1]}"
         return self._read(text) if len(text) <= _LONGEST_NUMBER and _WRITTEN_NUMBER.fullmatch(text) else None
 
     def _parse(self, text: str) -> str | None:

@@ -58,14 +58,31 @@ class Agent:
 class Dialling:
     """How the PBX dials the agent: PJSIP endpoint, seconds of ringing and of talking, further Dial options.
 
-    With `redial`, an agent leg that fails is dialled once more, with another registration.
+    With `redial`, an agent leg that fails is dialled once more, with another registration. `warning_seconds` before the
+    longest duration is over the caller hears a beep; 0: none.
     """
 
     endpoint: str = "millis"
     ring_timeout_seconds: int = 10
     max_duration_seconds: int = 3600
+    warning_seconds: int = 0
     dial_options: str = ""
     redial: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What the caller gets before the agent is called: an answer, a `prompt` played once, a class of `music` from then on.
+
+    Without any of it the caller hears ringing. Prompt and music need the answer, and bring it.
+    """
+
+    answer: bool = False
+    prompt: str = ""
+    music: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.answer or self.prompt or self.music)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +96,7 @@ class Rule:
     fallback: str
     agent: Agent = Agent()
     dialling: Dialling = Dialling()
+    welcome: Welcome = Welcome()
     did: tuple[Pattern, ...] = ()
     caller: tuple[Pattern, ...] = ()
     withheld: bool = False

@@ -81,6 +81,7 @@ class FakeSession:
         self.asked: list[str] = []
         self.round_trips: list[list[str]] = []
         self.errors: dict[str, BaseException] = {}
+        self.on_execute: Callable[[], None] = lambda: None
 
     async def set_variables(self, variables: Mapping[str, str]) -> None:
         """Set variables, and wait until Asterisk has."""
@@ -107,6 +108,7 @@ class FakeSession:
         if application in self.errors:
             raise self.errors[application]
         self.executed.append((application, argument))
+        self.on_execute()
         return "-1"
 
     @asynccontextmanager
@@ -459,11 +461,15 @@ async def test_the_line_of_a_bad_uri_names_the_call_to_ask_millis_about():
     assert line["millis_call_id"] == "call-1"
 
 
-async def test_dial_clears_the_watchdog_and_dials_with_the_same_safety():
-    """The dial verb takes the dialplan's time limit away and hands Dial one quoted argument."""
+async def test_dial_moves_the_watchdog_and_dials_with_the_same_safety():
+    """The dial verb lets the dialplan's time limit guard the longest call, takes it away afterwards, and quotes for Dial."""
     session = FakeSession("dial")
     session.values["${DIALSTATUS}"] = "ANSWER"
+    limits = []
+    session.on_execute = lambda: limits.append(session.set["TIMEOUT(absolute)"])
     line = await play(session)
+
+    assert limits == [str(25 + 600 + 5)]
 
     assert session.executed == [("Dial", "PJSIP/millis/sip:call-1@sip.millis.ai,25,iS(600)g")]
     assert session.set["TIMEOUT(absolute)"] == "0"
@@ -510,6 +516,53 @@ async def test_a_bridge_that_stops_during_dial_still_writes_the_calls_line():
 
     assert [(line["result"], line["reason"]) for line in lines] == [("unknown", "bridge-stopped")]
     assert session.closed
+
+
+# What the caller hears meanwhile.
+
+
+async def test_a_welcome_comes_before_the_registration():
+    """Prompt and music are heard before Millis is asked, for its SIP URI may not keep; the watchdog waits for the prompt."""
+    session, millis = FakeSession(), FakeMillis()
+    millis.on_register = lambda: session.executed.append(("register", ""))
+    await play(session, millis, CONFIG.replace('"-Nsales"', '"-Nsales"\nprompt = "custom/hello"\nmusic = "jazz"'))
+
+    assert session.executed == [
+        ("Answer", ""),
+        ("Playback", "custom/hello"),
+        ("StartMusicOnHold", "jazz"),
+        ("register", ""),
+    ]
+    assert session.round_trips[0][-2:] == ["MILLIS_MUSIC", "TIMEOUT(absolute)"]
+    assert (session.set["MILLIS_MUSIC"], session.set["TIMEOUT(absolute)"]) == ("jazz", "6")
+    assert session.set["MILLIS_DIAL_OPTIONS"] == "iS(600)m(jazz)g"
+
+
+async def test_an_answer_alone_leaves_the_watchdog_as_it_is():
+    """Without a prompt nothing takes long enough to need more time."""
+    session = FakeSession()
+    await play(session, text=CONFIG.replace('"-Nsales"', '"-Nsales"\nanswer = true'))
+
+    assert session.executed == [("Answer", "")]
+    assert "TIMEOUT(absolute)" not in session.set
+
+
+async def test_nobody_is_welcomed_twice():
+    """A second attempt goes straight to Millis."""
+    session = FakeSession(arg_1="redial=us-west")
+    await play(session, text=CONFIG.replace('"-Nsales"', '"-Nsales"\nprompt = "custom/hello"'))
+
+    assert session.executed == []
+
+
+async def test_a_warning_before_the_end_says_how_it_sounds():
+    """Dial's option L plays what these variables name, to the caller alone."""
+    session = FakeSession()
+    await play(session, text=CONFIG.replace('"-Nsales"', '"-Nsales"\nwarning_seconds = 30'))
+
+    assert session.set["MILLIS_DIAL_OPTIONS"] == "iS(600)L(600000:30000)g"
+    assert session.set["LIMIT_WARNING_FILE"] == "beep"
+    assert (session.set["LIMIT_PLAYAUDIO_CALLER"], session.set["LIMIT_PLAYAUDIO_CALLEE"]) == ("yes", "no")
 
 
 # The rungs of the ladder.

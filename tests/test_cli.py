@@ -57,7 +57,7 @@ reject = true
 def alone(tmp_path, monkeypatch):
     """Run in an empty folder with a key, a terminal of usual width, and nothing else from the environment."""
     monkeypatch.chdir(tmp_path)
-    for name in ("AGI_BRIDGE_CONFIG", "MILLIS_API_KEY_FILE"):
+    for name in ("AGI_BRIDGE_CONFIG", "AGI_BRIDGE_SECRET", "MILLIS_API_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MILLIS_API_KEY", KEY)
     monkeypatch.setenv("COLUMNS", "80")
@@ -674,6 +674,30 @@ async def test_simulated_call_ends_as_the_dialplan_would_see_it(run, bridge, arg
     shown = json.loads(out)
 
     assert (given, shown.get("MILLIS_STATUS"), shown.get("MILLIS_REASON")) == (code, status, reason)
+
+
+async def test_simulated_call_tells_the_secret_and_does_not_show_it(run, bridge, monkeypatch):
+    """The secret comes from the option or the environment, reaches the bridge, and is not in what is printed."""
+    _, out, _ = await call(run, bridge, "--did", "0", "--verb", "ping", "--secret", "open/sesame")
+    monkeypatch.setenv("AGI_BRIDGE_SECRET", "open/sesame")
+    _, again, _ = await call(run, bridge, "--did", "0", "--verb", "ping")
+
+    assert "> agi_arg_2: secret=*****" in out.splitlines()
+    assert "> agi_arg_2: secret=*****" in again.splitlines()
+    assert "sesame" not in out + again
+
+
+@pytest.mark.parametrize(("said", "code"), [("open-sesame-if-you-please", DONE), ("sesame", FAILED)])
+async def test_simulated_call_to_a_bridge_with_a_secret(run, configured, tmp_path, said, code):
+    """With the bridge's own secret the call is answered, with another it is refused."""
+    (tmp_path / "agi.secret").write_text("open-sesame-if-you-please\n")
+    text = (tmp_path / "bridge.toml").read_text()
+    (tmp_path / "bridge.toml").write_text(text.replace("[agi]", '[agi]\nsecret_file = "agi.secret"'))
+    with program("serve") as process:
+        host, port = (await asyncio.to_thread(told, process, "listening for FastAGI"))["address"]
+        given, _, _ = await call(run, f"{host}:{port}", "--did", "0", "--verb", "ping", "--secret", said)
+
+    assert given == code
 
 
 async def test_simulated_call_encodes_its_number_as_the_dialplan_does(run, bridge):

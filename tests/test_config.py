@@ -129,7 +129,7 @@ def test_rule_with_every_key():
         "second",
         ("eu-west", "us-west"),
     )
-    assert rule.dialling == Dialling("millis-tls", 30, 600, "gT")
+    assert rule.dialling == Dialling("millis-tls", 30, 600, dial_options="gT")
 
 
 def test_defaults_hold_where_a_route_says_nothing():
@@ -278,13 +278,13 @@ def test_listening_may_be_on_several_addresses():
     """A list of addresses and one of networks arrive as such; limits have our defaults unless given."""
     agi = """
     [agi]
-    listen = ["127.0.0.1:4573", "[::1]:4573"]
+    listen = ["192.168.1.2:4573", "[::1]:4573"]
     allow = "192.168.1.0/24"
     line_limit_bytes = 2048
     """
     loaded = load(agi + GOOD)
 
-    assert loaded.agi.addresses == [Address("127.0.0.1", 4573), Address("::1", 4573)]
+    assert loaded.agi.addresses == [Address("192.168.1.2", 4573), Address("::1", 4573)]
     assert loaded.agi.networks == (ip_network("192.168.1.0/24"),)
     assert (loaded.agi.limits.line_bytes, loaded.agi.limits.command_bytes) == (2048, 2046)
 
@@ -392,6 +392,144 @@ def test_key_is_never_shown():
     told = [repr(loaded), str(loaded), repr(loaded.millis), *problems(GOOD, {"MILLIS_API_KEY": f"{KEY}\n{KEY}"})]
 
     assert not [text for text in told if KEY in text]
+
+
+# The secret.
+
+SECRET = "a-secret-of-20-signs"
+
+
+@pytest.mark.parametrize(
+    ("environ", "line", "files", "secret"),
+    [
+        pytest.param({}, "", {}, "", id="nowhere"),
+        pytest.param({"AGI_BRIDGE_SECRET": f" {SECRET}\n"}, "", {}, SECRET, id="the environment"),
+        pytest.param({}, 'secret_file = "agi.secret"', {"agi_secret": f"{SECRET}\n"}, SECRET, id="a file"),
+        pytest.param(
+            {"AGI_BRIDGE_SECRET": SECRET}, 'secret_file = "gone"', {}, SECRET, id="the environment before a file"
+        ),
+        pytest.param(
+            {"AGI_BRIDGE_SECRET": ""},
+            'secret_file = "agi.secret"',
+            {"agi_secret": SECRET},
+            SECRET,
+            id="an empty variable, and a file",
+        ),
+    ],
+)
+def test_secret_comes_from(environ, line, files, secret):
+    """The secret is found in the environment, else in a file, else none is wanted; it is never shown."""
+    loaded = load(f"[agi]\n{line}\n{GOOD}", {**ENVIRON, **environ}, **files)
+
+    assert loaded.agi.secret.get_secret_value() == secret
+    assert SECRET not in repr(loaded) + str(loaded)
+
+
+def test_secret_is_read_only_where_somebody_connects():
+    """To look at routes, no secret is read."""
+    loaded = config.load(f'[agi]\nsecret_file = "gone"\n{GOOD}', {}, reading(), need_keys=False)
+
+    assert not loaded.agi.secret
+
+
+@pytest.mark.parametrize(
+    ("environ", "files", "problem"),
+    [
+        pytest.param(
+            {}, {}, "agi.secret_file: cannot read agi.secret: No such file or directory", id="a file that is missing"
+        ),
+        pytest.param(
+            {},
+            {"agi_secret": "\n"},
+            "agi.secret_file: agi.secret is empty (write the secret into it, or leave secret_file out)",
+            id="an empty file",
+        ),
+        *(
+            pytest.param(
+                {"AGI_BRIDGE_SECRET": secret},
+                {},
+                "AGI_BRIDGE_SECRET: the secret holds signs that a dialplan cannot carry, or more than 200 "
+                "(letters, digits and . _ ~ + / = -, such as `openssl rand -hex 24` prints)",
+                id=name,
+            )
+            for name, secret in {
+                "a comma": f"{SECRET},x",
+                "a variable": f"{SECRET}${{X}}",
+                "a blank": f"{SECRET} x",
+                "letters beyond ASCII": f"{SECRET}ö",
+                "too much": "x" * 201,
+            }.items()
+        ),
+    ],
+)
+def test_problem_with_the_secret(environ, files, problem):
+    """A secret that is wanted but cannot be had, or that the dialplan could not hand over, is a problem."""
+    told = problems(f'[agi]\nsecret_file = "agi.secret"\n{GOOD}', {**ENVIRON, **environ}, **files)
+
+    assert told == [problem]
+
+
+def test_secret_that_can_be_guessed_is_warned_of():
+    """A short secret works, with a warning that does not repeat it."""
+    loaded = load(GOOD, {**ENVIRON, "AGI_BRIDGE_SECRET": "sesame"})
+
+    assert [str(warning) for warning in loaded.warnings] == [
+        "AGI_BRIDGE_SECRET: the secret can be guessed (take at least 16 signs)"
+    ]
+
+
+# Who may connect.
+
+
+@pytest.mark.parametrize(
+    ("listen", "allow"),
+    [
+        ("127.0.0.1:1", "127.0.0.1"),
+        ("127.0.0.1:1", "127.0.0.0/8"),
+        ("127.0.0.1:1", "0.0.0.0/0"),
+        ("[::1]:1", "::1"),
+        ("[::1]:1", "::/0"),
+        ("localhost:1", "::1"),
+        ("192.168.1.2:1", "192.168.1.10"),
+        ("192.168.1.2:1", "203.0.113.0/24"),
+        ("0.0.0.0:1", "127.0.0.1"),
+        ("0.0.0.0:1", "192.168.1.10"),
+        ("[::]:1", "fd00::/8"),
+        ("bridge.example.com:1", "192.168.1.10"),
+    ],
+)
+def test_somebody_can_connect(listen, allow):
+    """An allow list is good if an address on it can reach one that is listened on."""
+    assert load(f'[agi]\nlisten = "{listen}"\nallow = "{allow}"\n{GOOD}')
+    assert load(f'[agi]\nlisten = ["10.0.0.1:1", "{listen}"]\nallow = "{allow}"\n{GOOD}')
+
+
+@pytest.mark.parametrize(
+    ("listen", "allow"),
+    [
+        ("127.0.0.1:1", "192.168.1.10"),
+        ("127.0.0.1:1", "::1"),
+        ("[::1]:1", "127.0.0.1"),
+        ("localhost:1", "192.168.1.0/24"),
+        ("192.168.1.2:1", "127.0.0.0/8"),
+        ("192.168.1.2:1", "fd00::/8"),
+        ("[fd00::1]:1", "::1"),
+        ("[::]:1", "192.168.1.10"),
+    ],
+)
+def test_nobody_can_connect(listen, allow):
+    """An allow list from which nobody can reach any address that is listened on is a problem."""
+    [problem] = problems(f'[agi]\nlisten = "{listen}"\nallow = "{allow}"\n{GOOD}')
+
+    assert problem.startswith(f"agi.allow: nobody could connect: no address on it can reach {listen} (")
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+def test_network_of_everybody_is_warned_of(network):
+    """To allow everybody is possible, and said to be so."""
+    assert warnings(f'[agi]\nallow = ["127.0.0.1", "{network}"]\n{GOOD}') == [
+        f"agi.allow: {network} admits everybody (name the addresses of the PBX, and no more)"
+    ]
 
 
 # What is wrong with it.
@@ -671,6 +809,23 @@ URL = "must be an http:// or https:// address without user name, query or fragme
             id="a network with host bits",
         ),
         pytest.param(
+            f"[agi]\nallow = []\n{GOOD}",
+            "agi.allow: nobody could connect: no address on it can reach 127.0.0.1:4573 "
+            "(allow the address of the PBX, as the bridge sees it; 127.0.0.1 and ::1 if it is on the same machine)",
+            id="an allow list with nobody on it",
+        ),
+        pytest.param(
+            f'[agi]\nlisten = ["127.0.0.1:4573", "[::1]:4573"]\nallow = "192.168.1.10"\n{GOOD}',
+            "agi.allow: nobody could connect: no address on it can reach 127.0.0.1:4573 or [::1]:4573 "
+            "(allow the address of the PBX, as the bridge sees it; 127.0.0.1 and ::1 if it is on the same machine)",
+            id="an allow list without this machine, and nowhere else to listen",
+        ),
+        pytest.param(
+            route('arguments = { secret = "abc" }'),
+            'route "sales": arguments: no rule sees the argument secret (give yours another name)',
+            id="a rule that asks for the secret",
+        ),
+        pytest.param(
             f"[agi]\nsetup_timeout_seconds = 3\n{GOOD}",
             "agi.setup_timeout_seconds: must be longer than millis.timeout_seconds",
             id="less time for a call than for Millis",
@@ -700,6 +855,22 @@ URL = "must be an http:// or https:// address without user name, query or fragme
             f"[millis]\nbase_url = {{ us-west = 1 }}\n{GOOD}",
             "millis.base_url: must be an address in quotes, or a table with one for each region",
             id="an address of a region without quotes",
+        ),
+        pytest.param(
+            route("max_duration_seconds = 60\nwarning_seconds = 60"),
+            'route "sales": warning_seconds: must be shorter than max_duration_seconds, which it comes before',
+            id="a warning before the call",
+        ),
+        pytest.param(
+            route('prompt = "welcome,s"'),
+            'route "sales": prompt: must be the name of a sound without its ending, such as custom/welcome; '
+            "several joined by '&'",
+            id="a prompt that is more than a sound",
+        ),
+        pytest.param(
+            route('music = "default)x(s"'),
+            "route \"sales\": music: must be the name of a class of music on hold: letters, digits, '_' and '-'",
+            id="music that is more than a class",
         ),
         pytest.param(
             route('standby_uri = "sip:standby@example.com"'),

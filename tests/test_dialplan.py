@@ -195,6 +195,13 @@ def test_dial_options_forbid_redirects_and_limit_the_call(dialling, options):
     assert dial_options(dialling) == options
 
 
+def test_dial_options_of_a_call_with_music_and_a_warning():
+    """The warning before the end and the music in place of ringing come with options of their own."""
+    assert (
+        dial_options(Dialling(max_duration_seconds=600, warning_seconds=30), "jazz") == "iS(600)L(600000:30000)m(jazz)"
+    )
+
+
 @pytest.mark.parametrize("options", ["", "g", "gr", "b(add-header^s^1)", "U(sub^s^1)e", "A(beep)", "F(ctx^s^1)r(ring)"])
 def test_options_of_dial_are_taken_as_they_are(options):
     """Options that hand nobody the PBX may be added by a rule."""

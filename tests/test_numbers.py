@@ -2,6 +2,7 @@
 
 import re
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +78,20 @@ def test_any_text_is_a_number_or_none(text, country):
 
     assert e164 is None or re.fullmatch(r"\+[0-9]{2,17}", e164)
     assert e164 is None or numbers.normalise(e164) in (e164, None)
+
+
+@given(
+    st.sampled_from(["", "1", "+1"]),
+    st.from_regex(r"[2-9][0-9]{9}", fullmatch=True),
+    st.sampled_from(sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE[1])),
+)
+def test_north_american_number_is_read_as_the_library_reads_it(prefix, digits, country):
+    """That most North American numbers are read without the library makes no difference to any of them."""
+    number = phonenumbers.parse(prefix + digits, country)
+
+    assert Numbers(country).normalise(prefix + digits) == phonenumbers.format_number(
+        number, phonenumbers.PhoneNumberFormat.E164
+    )
 
 
 @pytest.mark.parametrize(

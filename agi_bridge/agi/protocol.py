@@ -48,15 +48,17 @@ ENVIRONMENT_ORDER = (
     "accountcode",
     "threadid",
 )
-_RANK = {name: rank for rank, name in enumerate(ENVIRONMENT_ORDER)}
+_FIELDS = {f"agi_{name}": (rank, name) for rank, name in enumerate(ENVIRONMENT_ORDER)}
 _LAST_RANK = len(ENVIRONMENT_ORDER)
 _REQUIRED = ("request", "channel", "uniqueid", "threadid")
 
-_NAME = re.compile(r"[a-z0-9_]+")
+_OTHER_FIELD = re.compile(r"agi_([a-z0-9_]+)")
 _REPLY = re.compile(r"(100|200|503|510|511)(?: (?:result=(\S*) ?)?(.*))?")
 # Brackets only in pairs, because MSet counts them even inside quotes. Possessive, so that no text makes it backtrack.
 _ASSIGNABLE = re.compile(r"(?:[A-Za-z0-9 _.:;@=+,*#/|^~?-]++|\([A-Za-z0-9 _.:^*#-]*+\))*+", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_]\w*(?:\(\w*\))?", re.ASCII)
+# The secret as an AGI argument, and in the query of the AGI address.
+_SECRET = re.compile(r"(?<=^secret=).+|(?<=[?&]secret=)[^&]+")
 
 # Asterisk up to 22.10.1 writes further quoted words, or the NULL after them, beyond an array of 128 and may crash
 # (parse_args, line 4158).
@@ -80,13 +82,22 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The AGI environment: `request["dnid"]` is the value of `agi_dnid`, "" where Asterisk sent none."""
+    """The AGI environment: `request["dnid"]` is the value of `agi_dnid`, "" where Asterisk sent none.
+
+    What the argument `secret` holds is nowhere but in `secret`, so that no rule, log or text of this object can show it.
+    """
 
     fields: Mapping[str, str]
     arguments: Mapping[str, str] = field(init=False, compare=False)
+    secret: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arguments", _arguments(self.fields))
+        arguments = _arguments(self.fields)
+        secret = arguments.pop("secret", "")
+        object.__setattr__(self, "arguments", arguments)
+        object.__setattr__(self, "secret", secret)
+        if secret:
+            object.__setattr__(self, "fields", {name: _shown(name, value) for name, value in self.fields.items()})
 
     def __getitem__(self, name: str) -> str:
         return self.fields.get(name, "")
@@ -256,24 +267,25 @@ class AgiConnection:
                 event = self._settle_reply(line)
 
     def _environment(self) -> Generator[None, str, Request]:
+        most_lines = self._limits.environment_lines
         fields: dict[str, str] = {}
         rank = -1
         while line := (yield None):
-            name, colon, value = line.removeprefix("agi_").partition(":")
-            if not (colon and line.startswith("agi_")):
+            label, colon, value = line.partition(":")
+            if not colon:
                 raise AgiProtocolError("a line of the environment is no agi_ field")
-            place = _RANK.get(name)
-            if place is None:
-                rank = _rank_of_other(name, rank)
-            elif place > rank:
-                rank = place
-                name = ENVIRONMENT_ORDER[place]
+            known = _FIELDS.get(label)
+            if known is None:
+                rank, name = _other_field(label, rank)
+                if name in fields:
+                    raise AgiProtocolError("an agi_ field is given twice")
             else:
-                raise AgiProtocolError(f"agi_{name} is given twice or stands where it cannot")
-            if name in fields:
-                raise AgiProtocolError("an agi_ field is given twice")
-            if len(fields) == self._limits.environment_lines:
-                raise AgiProtocolError(f"an environment of more than {self._limits.environment_lines} lines")
+                place, name = known
+                if place <= rank:
+                    raise AgiProtocolError(f"{label} is given twice or stands where it cannot")
+                rank = place
+            if len(fields) == most_lines:
+                raise AgiProtocolError(f"an environment of more than {most_lines} lines")
             # One text for all sessions, of which ten thousand may be open: most values are the same in each.
             fields[name] = sys.intern(value.removeprefix(" "))
         missing = [name for name in _REQUIRED if name not in fields]
@@ -329,22 +341,30 @@ class AgiConnection:
         return command
 
 
-def _rank_of_other(name: str, rank: int) -> int:
-    """Return the place of an argument, or *rank* for a field of a later Asterisk, which we do not read.
+def _other_field(label: str, rank: int) -> tuple[int, str]:
+    """Return place and name of an argument; for a field of a later Asterisk, which we do not read, *rank* as its place.
 
     Arguments come last and are numbered from 1 without a gap; raise AgiProtocolError where one stands elsewhere.
     """
-    if not _NAME.fullmatch(name):
+    match = _OTHER_FIELD.fullmatch(label)
+    if match is None:
         raise AgiProtocolError("a line of the environment is no agi_ field")
+    name = match[1]
     if not name.startswith("arg_"):
-        return rank
+        return rank, name
     place = max(rank + 1, _LAST_RANK)
-    if rank < _RANK["threadid"] or name != f"arg_{place - _LAST_RANK + 1}":
+    if rank < _LAST_RANK - 1 or name != f"arg_{place - _LAST_RANK + 1}":
         raise AgiProtocolError("an AGI argument stands where it cannot")
-    return place
+    return place, name
 
 
-def _arguments(fields: Mapping[str, str]) -> Mapping[str, str]:
+def _shown(name: str, value: str) -> str:
+    """Return the value of a field without the secret that it may hold."""
+    may_hold = name in ("network_script", "request") or name.startswith("arg_")
+    return _SECRET.sub("", value) if may_hold else value
+
+
+def _arguments(fields: Mapping[str, str]) -> dict[str, str]:
     """Return query and AGI arguments by name, percent-decoded; arguments without "=" are named "1", "2", …
 
     A plus sign stays one, because it begins a phone number far more often than it stands for a blank. A name given twice

@@ -12,6 +12,8 @@ _HEAD = """\
 [agi]
 listen = "127.0.0.1:{port}"
 session_limit = 15000
+peer_rate_limit_per_second = 1000000
+peer_burst_connections = 1000000
 
 [millis]
 base_url = "{api}"

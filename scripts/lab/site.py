@@ -18,6 +18,7 @@ ADDRESS = "127.0.0.1"
 # Asterisk complains without these. Every package brings them, so we ship none; here the least that it takes will do.
 _LEFT_TO_THE_PACKAGE = {
     "indications.conf": "[general]\ncountry = us\n[us]\ndescription = US\nring = 440+480/2000,0/4000\n",
+    "musiconhold.conf": "[default]\nmode = playlist\nentry = /usr/share/asterisk/sounds/en/beep\n",
     **dict.fromkeys(
         (f"{name}.conf" for name in ("acl", "ccss", "cdr", "cel", "features", "pjproject", "stasis", "udptl")), ""
     ),

@@ -217,6 +217,36 @@ def test_argument_given_twice_is_refused(script, arguments):
         request(called(script, *arguments))
 
 
+@pytest.mark.parametrize(
+    ("script", "arguments", "rest"),
+    [
+        pytest.param(b"route", (b"did=1", b"secret=s%33same/", b"x"), {"did": "1", "3": "x"}, id="an AGI argument"),
+        pytest.param(b"route?did=1&secret=s%33same/&x=2", (), {"did": "1", "x": "2"}, id="in the address"),
+        pytest.param(b"route?secret=s%33same/", (b"did=1",), {"did": "1"}, id="alone in the address"),
+        pytest.param(b"route", (b"secret=s3same/&s%33same/",), {}, id="with a sign of addresses"),
+    ],
+)
+def test_secret_is_kept_apart(script, arguments, rest):
+    """The argument `secret` is in a place of its own, and in no other that could be shown."""
+    arrived = request(called(script, *arguments))
+    assert arrived.secret.startswith("s3same/")
+    assert arrived.arguments == rest
+    assert "same" not in repr(arrived) + str(arrived.fields) + arrived["request"] + arrived["network_script"]
+
+
+def test_request_without_a_secret():
+    """No secret, and an empty one, are the same; neither counts as an argument of the dialplan's own."""
+    for arguments in (), (b"secret=",):
+        arrived = request(called(b"route", *arguments))
+        assert (arrived.secret, arrived.arguments) == ("", {})
+
+
+def test_secret_given_twice_is_refused():
+    """Nobody can try two secrets at once."""
+    with pytest.raises(AgiProtocolError):
+        request(called(b"route?secret=a", b"secret=b"))
+
+
 def test_as_many_arguments_as_asterisk_takes():
     """AGI() takes 128 arguments, and so do we."""
     arguments = request(called(b"route", *(b"%d" % number for number in range(128)))).arguments

@@ -6,16 +6,16 @@ import asyncio
 import socket
 import struct
 import time
-from contextlib import suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from agi_bridge.agi.server import AgiServer
 from agi_bridge.config import AgiSettings
-from agi_bridge.errors import AgiTimeout, CallerHungUp, CannotListen, SessionLost
+from agi_bridge.errors import AgiTimeout, CallerHungUp, SessionLost
 from agi_bridge.simulator.asterisk import AsteriskSide, DialEnding, play_call
 from tests.agi.pbx import DONE, HELLO, PATIENCE_SECONDS, SET_STATUS, TINY_SECONDS, Pbx, serving, set_status
 
@@ -63,8 +63,12 @@ async def test_call_is_answered():
             "sessions": 1,
             "no_request": 0,
             "refused_peer": 0,
+            "refused_rate": 0,
+            "refused_secret": 0,
             "refused_full": 0,
+            "refused_files": 0,
             "refused_draining": 0,
+            "not_accepted": 0,
             "broken": 0,
             "timed_out": 0,
         }
@@ -131,7 +135,7 @@ async def test_ten_thousand_connect_and_close_with_calls_going_on():
     """Ten thousand probes, half of them reset, disturb no call; each is counted."""
     asyncio.get_running_loop().set_debug(False)  # which would make this a test of the debug mode
     with capture_logs() as logs:
-        async with serving(set_status) as server:
+        async with serving(set_status, peer_burst_connections=100_000) as server:
             scanning = asyncio.create_task(asyncio.to_thread(scan, server.addresses[0], 10_000))
             calls = 0
             while not scanning.done():
@@ -289,6 +293,94 @@ async def test_peer_off_the_list_is_refused_at_once():
     )
 
 
+async def test_peer_beyond_its_rate_is_refused_at_once():
+    """A peer that brings more than its burst is refused the rest, and welcome again when its bucket has filled."""
+    with capture_logs() as logs:
+        async with serving(set_status, peer_burst_connections=2, peer_rate_limit_per_second=20) as server:
+            assert await goes_on(server)
+            assert await goes_on(server)
+            async with await Pbx.connect(server) as third, await Pbx.connect(server, local="127.0.0.2") as other:
+                assert await third.rest() == "FAILURE\n"
+                other.send(HELLO)
+                assert await other.line() == SET_STATUS
+            assert server.counts.refused_rate == 1
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not await goes_on(server):
+                    pass
+    assert lines_of(logs, "connection refused")[0] == {
+        "event": "connection refused",
+        "log_level": "warning",
+        "counter": "refused_rate",
+        "peer": "127.0.0.1",
+        "security": False,
+    }
+
+
+async def test_flood_of_refusals_is_one_line_at_once_and_one_that_counts_the_rest():
+    """A hundred refusals are a hundred in the counter, and two lines: the first, and in the end the last."""
+    with capture_logs() as logs:
+        async with serving(set_status, allow=["127.0.0.9"]) as server:
+            for _ in range(100):
+                async with await Pbx.connect(server) as pbx:
+                    assert await pbx.rest() == "FAILURE\n"
+            assert server.counts.refused_peer == 100
+            assert len(lines_of(logs, "connection refused")) == 1
+    assert [line.get("left_out") for line in lines_of(logs, "connection refused")] == [None, 98]
+
+
+SECRET = SecretStr("open-sesame-if-you-please")
+TOLD = HELLO[:-1] + b"agi_arg_1: did=1\nagi_arg_2: secret=open%2Dsesame-if-you-please\n\n"
+
+
+def with_secret(settings: AgiSettings) -> AgiSettings:
+    return settings.with_secret(SECRET)
+
+
+async def test_request_with_the_secret_is_answered_and_the_secret_goes_no_further():
+    """The answer function sees the other arguments; the secret is in nothing that it could show."""
+    seen: list[str] = []
+
+    async def answer(session):
+        seen.extend([str(session.request.arguments), repr(session.request), str(session.request.fields)])
+        await set_status(session)
+
+    settings = with_secret(AgiSettings(listen=["127.0.0.1:0"]))
+    async with AgiServer(settings, answer) as server, await Pbx.connect(server) as pbx:
+        pbx.send(TOLD)
+        assert await pbx.line() == SET_STATUS
+    assert seen[0] == "{'did': '1'}"
+    assert "sesame" not in str(seen)
+
+
+@pytest.mark.parametrize(
+    ("wire", "why"),
+    [
+        pytest.param(HELLO, "missing", id="none"),
+        pytest.param(TOLD.replace(b"open", b""), "wrong", id="another"),
+        pytest.param(TOLD.replace(b"=open%2Dsesame-if-you-please", b"="), "missing", id="an empty one"),
+        pytest.param(TOLD.replace(b"open", "öpen".encode()), "wrong", id="letters beyond ASCII"),
+    ],
+)
+async def test_request_without_the_secret_is_refused(wire, why):
+    """Who does not know the secret gets the failure line before anything is done, and one security line."""
+    with capture_logs() as logs:
+        settings = with_secret(AgiSettings(listen=["127.0.0.1:0"]))
+        async with AgiServer(settings, fail_if_asked) as server, await Pbx.connect(server) as pbx:
+            pbx.send(wire)
+            assert await pbx.rest() == "FAILURE\n"
+            assert (server.counts.refused_secret, server.counts.sessions) == (1, 0)
+    assert lines_of(logs, "connection refused") == [
+        {
+            "event": "connection refused",
+            "log_level": "warning",
+            "counter": "refused_secret",
+            "peer": "127.0.0.1",
+            "security": True,
+            "why": f"the AGI argument secret is {why}; see MILLIS_SECRET",
+        }
+    ]
+
+
 async def test_connection_beyond_the_limit_is_refused_at_once():
     """When the bridge is full, Asterisk is told so immediately; as soon as a call has ended, the next one is welcome."""
     with capture_logs() as logs:
@@ -406,82 +498,66 @@ async def test_pbx_that_stalls_holds_nobody_up():
         assert await stalled.rest() == "FAILURE\n"
 
 
-# The sockets
+# Other settings while it runs
 
 
-async def test_server_listens_on_every_address():
-    """IPv4 and IPv6 are served side by side."""
-    with capture_logs() as logs:
-        async with serving(set_status, listen=["127.0.0.1:0", "[::1]:0"]) as server:
-            assert [host for host, _ in server.addresses] == ["127.0.0.1", "::1"]
-            for host, port in server.addresses:
-                assert (await play_call(host, port)).variables["MILLIS_STATUS"] == "ok"
-            expected = [
-                {"event": "listening for FastAGI", "log_level": "info", "address": it} for it in server.addresses
-            ]
-    assert lines_of(logs, "listening for FastAGI") == expected
+@pytest.mark.parametrize(
+    ("changed", "wire", "counter"),
+    [
+        pytest.param(AgiSettings(allow=["127.0.0.9"]), b"", "refused_peer", id="who may connect"),
+        pytest.param(AgiSettings(session_limit=1), b"", "refused_full", id="how many"),
+        pytest.param(
+            AgiSettings(peer_burst_connections=1, peer_rate_limit_per_second=1), b"", "refused_rate", id="how fast"
+        ),
+        pytest.param(AgiSettings(environment_timeout_seconds=TINY_SECONDS), b"", "timed_out", id="how long"),
+        pytest.param(AgiSettings(line_limit_bytes=1024), b"x" * 1025, "broken", id="how much"),
+        pytest.param(with_secret(AgiSettings()), HELLO, "refused_secret", id="with which secret"),
+    ],
+)
+async def test_new_settings_hold_for_connections_to_come(changed, wire, counter):
+    """What connections may do changes without a restart, and changes back."""
+    async with serving(set_status) as server:
+        as_before = server._settings
+        assert await goes_on(server)
+        server.reconfigure(changed)
+        async with await Pbx.connect(server) as first, await Pbx.connect(server) as second:
+            for pbx in first, second:
+                pbx.send(wire)
+            await counted(server, counter, 1)
+        server.reconfigure(as_before)
+        assert await goes_on(server)
 
 
-async def test_ipv6_peer_off_the_list_is_refused():
-    """The list counts for IPv6 too."""
-    async with serving(set_status, listen=["[::1]:0"], allow=["127.0.0.0/8", "fd00::/8"]) as server:
-        assert (await play_call(*server.addresses[0])).agistatus == "FAILURE"
-        assert server.counts.refused_peer == 1
-
-
-async def test_address_in_use_is_an_error_and_leaves_nothing_open():
-    """When one address cannot be had, the server does not start at all."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        settings = AgiSettings(listen=["[::1]:0", f"127.0.0.1:{port}"])
-        server = AgiServer(settings, set_status)
-        with capture_logs() as logs, pytest.raises(CannotListen, match=f"127.0.0.1:{port}: Address already in use"):
-            await server.__aenter__()
-        [line] = lines_of(logs, "listening for FastAGI")
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection(*line["address"])
-
-
-async def test_accepted_connections_are_kept_alive():
-    """The kernel asks a silent PBX for a sign of life after a minute, because EXEC Dial is silent for hours."""
+async def test_call_under_way_keeps_its_settings():
+    """New settings change nothing for a connection that is there already."""
     async with serving(set_status) as server, await Pbx.connect(server) as pbx:
+        await counted(server, "accepted", 1)
+        server.reconfigure(AgiSettings(listen=["127.0.0.1:0"], allow=["127.0.0.9"], session_limit=1))
+        pbx.send(HELLO)
+        assert await pbx.line() == SET_STATUS
+        pbx.send(DONE)
+        assert await pbx.rest() == ""
+
+
+def test_keys_that_need_a_restart_are_named():
+    """What a running server cannot change is named each time, as long as it differs from what it was started with."""
+    server = AgiServer(AgiSettings(), set_status)
+    changed = AgiSettings(listen=["127.0.0.1:4574"], backlog=7, session_limit=7)
+    assert server.reconfigure(changed) == ["listen", "backlog"]
+    assert server.reconfigure(changed) == ["listen", "backlog"]
+    assert server.reconfigure(AgiSettings(session_limit=7)) == []
+
+
+async def test_open_connections_and_sessions_are_told():
+    """What is open can be read at any time: connections, and those among them that carry a session."""
+    async with serving(set_status) as server, await Pbx.connect(server), await Pbx.connect(server) as pbx:
         pbx.send(HELLO)
         await pbx.line()
-        assert 0 < keepalive_seconds(server.addresses[0][1], pbx.port) <= 60
-
-
-def keepalive_seconds(local_port: int, remote_port: int) -> float:
-    """Return when the kernel will probe this connection next; timer 2 of /proc/net/tcp is the keepalive."""
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, local, remote, _, _, timer, *_ = line.split()
-        if local.endswith(f":{local_port:04X}") and remote.endswith(f":{remote_port:04X}"):
-            kind, _, ticks = timer.partition(":")
-            assert kind == "02", f"no keepalive timer but {timer}"
-            return int(ticks, 16) / 100
-    raise AssertionError("the kernel does not know the connection")
-
-
-def somaxconn() -> int:
-    return int(Path("/proc/sys/net/core/somaxconn").read_text())
-
-
-async def test_short_backlog_of_the_kernel_is_said():
-    """An administrator learns that the kernel keeps fewer waiting connections than the configuration asks for."""
-    kernel = somaxconn()
-    with capture_logs() as logs:
-        async with serving(set_status, backlog=kernel):
-            pass
-        assert not lines_of(logs, "the kernel caps the listen backlog")
-        async with serving(set_status, backlog=kernel + 1):
-            pass
-    assert lines_of(logs, "the kernel caps the listen backlog") == [
-        {
-            "event": "the kernel caps the listen backlog",
-            "log_level": "warning",
-            "backlog": kernel + 1,
-            "somaxconn": kernel,
-        }
-    ]
+        await counted(server, "accepted", 2)
+        assert (server.open_connections, server.open_sessions) == (2, 1)
+        pbx.send(DONE)
+        await pbx.rest()
+        assert server.open_sessions == 0
 
 
 # Drain
@@ -568,9 +644,40 @@ async def test_drain_has_an_end():
         assert await pbx.rest() == "FAILURE\n"
 
 
-async def test_drain_fails_connections_that_have_not_asked_yet():
-    """Whoever connected but has no request yet is told to go on elsewhere, and not waited for."""
-    async with serving(fail_if_asked, drain_timeout_seconds=60) as server, await Pbx.connect(server) as pbx:
+async def test_drain_waits_for_connections_that_have_not_asked_yet():
+    """Whoever has connected is served, even if the request comes after the drain has begun."""
+    with capture_logs() as logs:
+        async with serving(set_status, drain_timeout_seconds=60) as server, await Pbx.connect(server) as pbx:
+            pbx.send(HELLO[:100])
+            await counted(server, "accepted", 1)
+            leaving = asyncio.create_task(server.__aexit__(None, None, None))
+            assert not (await asyncio.wait([leaving], timeout=TINY_SECONDS))[0]
+            pbx.send(HELLO[100:])
+            assert await pbx.line() == SET_STATUS
+            pbx.send(DONE)
+            assert await pbx.rest() == ""
+            await leaving
+    assert lines_of(logs, "draining")[0]["calls"] == 1
+    assert (server.counts.sessions, server.counts.refused_draining) == (1, 0)
+
+
+async def test_drain_waits_for_a_silent_connection_no_longer_than_anybody_else():
+    """A connection that says nothing holds a drain up for the time of an environment."""
+    async with (
+        serving(fail_if_asked, drain_timeout_seconds=60, environment_timeout_seconds=TINY_SECONDS) as server,
+        await Pbx.connect(server) as pbx,
+    ):
+        began = time.monotonic()
+        await counted(server, "accepted", 1)
+        await server.__aexit__(None, None, None)
+        assert time.monotonic() - began < 1
+        assert await pbx.rest() == "FAILURE\n"
+        assert (server.counts.timed_out, server.counts.refused_draining) == (1, 0)
+
+
+async def test_end_of_the_drain_refuses_who_has_not_asked_yet():
+    """When the drain's time is up, whoever is still silent is told to go on elsewhere."""
+    async with serving(fail_if_asked, drain_timeout_seconds=TINY_SECONDS) as server, await Pbx.connect(server) as pbx:
         pbx.send(HELLO[:100])
         await counted(server, "accepted", 1)
         await server.__aexit__(None, None, None)
@@ -579,40 +686,40 @@ async def test_drain_fails_connections_that_have_not_asked_yet():
         assert server.counts.no_request == 0
 
 
-# Not two turns: between them asyncio has accepted the socket but cannot attach it to the closed server, and drops it.
-@pytest.mark.parametrize("turns", [0, 1, 3, 4])
-async def test_connection_that_meets_the_drain_is_not_left_open(turns):
-    """Whoever connects in the moment in which the drain begins is refused by the kernel or failed by us."""
-    async with serving(fail_if_asked) as server:
+@pytest.mark.parametrize("turns", range(6))
+async def test_connection_that_meets_the_drain_is_served(turns):
+    """Whoever connects in the moment in which the drain begins is served, wherever the server stands with it."""
+    asked = []
+
+    async def answer(session):
+        asked.append(session)
+
+    async with serving(answer) as server:
         with socket.create_connection(server.addresses[0]) as connection:
+            connection.sendall(HELLO)
             for _ in range(turns):
                 await asyncio.sleep(0)
             await server.__aexit__(None, None, None)
             connection.settimeout(PATIENCE_SECONDS)
-            try:
-                said = await asyncio.to_thread(connection.recv, 100)
-            except ConnectionResetError:
-                assert server.counts.accepted == 0
-            else:
-                assert said == b"FAILURE\n"
-                assert server.counts.refused_draining == 1
+            assert connection.recv(100) == b""
+    assert len(asked) == 1
 
 
-async def test_request_that_arrives_during_the_drain_is_answered():
-    """A connection that was accepted before the drain gets its answer if others keep the drain going."""
-    async with serving(set_status) as server, await Pbx.connect(server) as early, await Pbx.connect(server) as late:
-        early.send(HELLO)
-        await early.line()
-        await counted(server, "accepted", 2)
-        leaving = asyncio.create_task(server.__aexit__(None, None, None))
-        assert not (await asyncio.wait([leaving], timeout=TINY_SECONDS))[0]
-        late.send(HELLO)
-        assert await late.line() == SET_STATUS
-        early.send(DONE)
-        assert not (await asyncio.wait([leaving], timeout=TINY_SECONDS))[0]
-        late.send(DONE)
-        assert await late.rest() == ""
-        await leaving
+async def test_all_who_wait_in_the_backlog_are_served_by_the_drain():
+    """Hundreds of connections that the kernel has taken, and nobody else yet, lose nothing when the drain begins."""
+    asked = []
+
+    async def answer(session):
+        asked.append(session)
+
+    async with serving(answer) as server:
+        with ExitStack() as stack:
+            waiting = [stack.enter_context(socket.create_connection(server.addresses[0])) for _ in range(300)]
+            for connection in waiting:
+                connection.sendall(HELLO)
+            await server.__aexit__(None, None, None)
+            assert [connection.recv(100) for connection in waiting] == [b""] * 300
+    assert len(asked) == 300
 
 
 async def test_drain_that_is_cut_short_stops_everything():

@@ -56,6 +56,7 @@ KEY = "k3y"
 BRIDGE_TOML = """
 [agi]
 listen = "127.0.0.1:0"
+{agi}
 
 [millis]
 base_url = {millis_url}
@@ -122,19 +123,21 @@ class Stage:
         *,
         fallback: str = "reception,s,1",
         sales: str = "",
+        agi: str = "",
         millis: str = "",
         more: str = "",
         millis_url: str = "",
         second_region: bool = False,
         millis_timeout_seconds: float = 2.0,
     ) -> str:
-        """Return a configuration: *sales* goes to the rule for `DID`, *millis* to `[millis]`, *more* to the end."""
+        """Return a configuration: *sales* goes to the rule for `DID`, *agi* and *millis* to their tables, *more* to the end."""
         url = millis_url or self.millis.url
         return BRIDGE_TOML.format(
             millis_url=f'{{ us-west = "{url}", eu-west = "{self.second_region.url}" }}'
             if second_region
             else f'"{url}"',
             millis_timeout_seconds=millis_timeout_seconds,
+            agi=agi,
             millis=millis,
             fallback=fallback,
             sales=sales,
@@ -142,9 +145,10 @@ class Stage:
         )
 
     @asynccontextmanager
-    async def bridge(self, *, key: str = KEY, **toml: Any) -> AsyncIterator[AgiServer]:
+    async def bridge(self, *, key: str = KEY, secret: str = "", **toml: Any) -> AsyncIterator[AgiServer]:
         """Run the bridge with `bridge_toml(**toml)`, and send the PBX there."""
-        config = load(self.bridge_toml(**toml), {"MILLIS_API_KEY": key}, lambda name: b"")
+        environ = {"MILLIS_API_KEY": key, "AGI_BRIDGE_SECRET": secret}
+        config = load(self.bridge_toml(**toml), environ, lambda name: b"")
         async with app.running(config) as server:
             self.ask_bridge_at(*server.addresses[0])
             yield server
@@ -224,7 +228,7 @@ class Stage:
             did,
             caller_number=number,
             caller_name=name,
-            behaviour=CallerBehaviour(listens_for_hz=(AGENT, SECOND_AGENT, *DESKS.values()), **behaviour),
+            behaviour=CallerBehaviour(**{"listens_for_hz": (AGENT, SECOND_AGENT, *DESKS.values())} | behaviour),
         )
 
     @asynccontextmanager
@@ -251,6 +255,15 @@ class Stage:
     async def saw(self, party: str, kind: type[Event]) -> Event:
         """Wait until *party* (caller, agent or a desk) has seen an event of this *kind*, and return it."""
         return await self._until(lambda: next((event for event in self.events[party] if isinstance(event, kind)), None))
+
+    async def heard(self, party: str, hz: int) -> AudioHeard:
+        """Wait until *party* has heard a tone, and return the event."""
+
+        def found() -> AudioHeard | None:
+            heard = (event for event in self.events[party] if isinstance(event, AudioHeard))
+            return next((event for event in heard if event.hz == hz), None)
+
+        return await self._until(found)
 
     async def quiet(self) -> None:
         """Wait until the PBX has no call left, nor anything of it to tell the bridge."""
@@ -332,6 +345,8 @@ async def set_stage(pbx: Pbx) -> AsyncIterator[Stage]:
                 stage.set_global(name.upper(), "{}:{}".format(*desk.address))
             stage.set_global("MILLIS_BUDGET_SECONDS", "6")
             stage.set_global("MILLIS_DEFAULT_FALLBACK", "night,s,1")
+            stage.set_global("MILLIS_SECRET", '""')
+            stage.set_global("MILLIS_LONGEST_CALL_SECONDS", "14400")
             yield stage
             await stage.quiet()
     finally:

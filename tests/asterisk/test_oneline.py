@@ -78,6 +78,7 @@ async def test_bridge_is_not_running(stage: Stage):
     with closed_port() as address:
         stage.ask_bridge_at(*address)
         call = await stage.call(ONELINE_DID)
+        await stage.logged(r"MILLIS_REASON.*no-bridge")
 
     assert call.heard_hz == (NIGHT,)
 
