@@ -73,7 +73,7 @@ class Service:
         self._reloading = asyncio.Lock()
         self._is_up = False
         metrics = Metrics(self.snapshot)
-        self.millis = MillisClient(config.millis, _keys(config))
+        self.millis = millis_client(config)
         self.regions = Regions(self.millis, config.millis, time.monotonic)
         self.bridge = Bridge(config, self.regions, now=lambda: datetime.now(UTC), clock=time.monotonic, meter=metrics)
         self.web = WebServer(config.web.addresses(self._place.number), self.snapshot, metrics.text, self.reload)
@@ -164,8 +164,13 @@ async def running(config: Config) -> AsyncIterator[AgiServer]:
 @asynccontextmanager
 async def open_millis(config: Config) -> AsyncIterator[Regions]:
     """Return what calls are registered with, valid while the context is entered."""
-    async with MillisClient(config.millis, _keys(config)) as client:
+    async with millis_client(config) as client:
         yield Regions(client, config.millis, time.monotonic)
+
+
+def millis_client(config: Config) -> MillisClient:
+    """Return what speaks with Millis, once it is entered."""
+    return MillisClient(config.millis, _keys(config))
 
 
 def _regions_in_use(config: Config) -> set[str]:

@@ -116,15 +116,26 @@ def registration(call: Call, agent: Agent, metadata: Mapping[str, str]) -> dict[
     `from_phone` and `to_phone` stand only in Millis's OpenAPI file; the metadata repeats them under our own names. A
     caller or an extension that is no number ("alice", "s") stands in the metadata alone.
     """
-    body = {
-        "agent_id": agent.agent_id,
-        "agent_config": agent.agent_config,
+    phones = {"from_phone": _phone(call.caller.number), "to_phone": _phone(call.did)}
+    return _init_agent(agent, metadata) | {name: phone for name, phone in phones.items() if phone is not None}
+
+
+def standby(agent: Agent, limit_characters: int) -> dict[str, Any]:
+    """Return what Millis is told of the calls to come on a standby URI of *agent* (its schema InitAgent).
+
+    The rule's literals are true of all of them; every name that only a call could fill is there and empty.
+    """
+    own = {name: "" if is_expression(value) else value for name, value in agent.metadata.items()}
+    known = dict.fromkeys(STANDARD_NAMES, "") | own
+    return _init_agent(agent, {name: printable(value, limit_characters) for name, value in known.items()})
+
+
+def _init_agent(agent: Agent, metadata: Mapping[str, str]) -> dict[str, Any]:
+    named = {"agent_id": agent.agent_id, "agent_config": agent.agent_config}
+    return {name: value for name, value in named.items() if value is not None} | {
         "metadata": metadata,
         "include_metadata_in_prompt": agent.include_metadata_in_prompt,
-        "from_phone": _phone(call.caller.number),
-        "to_phone": _phone(call.did),
     }
-    return {name: value for name, value in body.items() if value is not None}
 
 
 def _phone(number: str | None) -> str | None:

@@ -132,6 +132,10 @@ def table(out):
         ("check", ["Name all that is wrong with the configuration.", "--json"]),
         ("route", ["--did NUMBER", "[required]", "--arg NAME=VALUE", "[default: from-trunk]"]),
         ("register", ["Register one call with Millis, and dial nothing.", "--caller NUMBER"]),
+        ("standby", ["create  Have Millis keep a SIP URI for a rule's agent.", "list    Show the standby URI of each"]),
+        ("standby create", ["--rule NAME", "[required]", "--region REGION", "us-west or eu-west."]),
+        ("standby list", ["Millis cannot be asked"]),
+        ("standby delete", ["--id ID", "--account NAME"]),
         ("simulate", ["millis  Play the Millis API", "call    Play Asterisk: one call to a running bridge."]),
         ("simulate millis", ["--sip-host HOST:PORT", "--fault FAULT", "body=json|html|empty|huge"]),
         ("simulate call", ["--bridge HOST:PORT", "[default: 127.0.0.1:4573]", "route, dial, ended or ping."]),
@@ -152,7 +156,7 @@ def test_version(run):
     assert run("--version") == (DONE, f"agi-bridge {__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["", "simulate"])
+@pytest.mark.parametrize("command", ["", "simulate", "standby"])
 def test_no_command_shows_the_help(run, command):
     """Without a subcommand the help is shown, and the command line is wrong."""
     code, out, err = run(*command.split())
@@ -170,6 +174,22 @@ def test_no_command_shows_the_help(run, command):
         ("register --caller 1", "Error: Missing option '--did'."),
         ("simulate call", "Error: Missing option '--did'."),
         ("route --did 1 --arg a=1 --arg a=2", "Error: Invalid value for --arg: AGI argument 'a' is given twice"),
+        (
+            "standby create --rule nosuch",
+            'Error: Invalid value for --rule: there is no [[route]] with the name "nosuch"',
+        ),
+        (
+            "standby delete --id=a --rule blocked",
+            'Error: Invalid value for --rule: "blocked" refuses its callers and has no agent',
+        ),
+        (
+            "standby create --rule sales --region mars",
+            "Error: Invalid value for --region: must be us-west or eu-west",
+        ),
+        (
+            "standby delete --id=a --account nosuch",
+            'Error: Invalid value for --account: there is no Millis key for the account "nosuch"',
+        ),
         (
             "simulate call --did 1 --bridge 4573",
             "Error: Invalid value for --bridge: must be an address and a port, such as 127.0.0.1:4573 or [::1]:4573",
@@ -239,7 +259,7 @@ route "sales": agent_config_file: cannot read gone.json: No such file or directo
 """
 
 
-@pytest.mark.parametrize("command", ["check", "serve", "route --did 1", "register --did 1"])
+@pytest.mark.parametrize("command", ["check", "serve", "route --did 1", "register --did 1", "standby list"])
 def test_every_command_tells_all_problems_of_the_configuration(run, tmp_path, command):
     """With a configuration that is wrong nothing starts: every problem is a line on standard error, exit code 2."""
     (tmp_path / "bridge.toml").write_text(WRONG)
@@ -481,6 +501,130 @@ def test_register_needs_a_key(run, configured, monkeypatch):
     assert err == (
         "millis.api_key_file: there is no Millis API key "
         "(set MILLIS_API_KEY, or name a file in MILLIS_API_KEY_FILE or api_key_file)\n"
+    )
+
+
+# The standby URI of a rule.
+
+
+async def test_standby_is_made_for_the_agent_of_a_rule(run, millis, tmp_path):
+    """What is printed last, put under the rule, is a configuration in which the rule has a standby URI."""
+    code, out, err = await asyncio.to_thread(run, "standby", "create", "--rule", "sales")
+
+    assert (code, err) == (DONE, "")
+    (call_id,) = millis.endpoints
+    facts, line = out.split("\n\nThe line for the rule:\n")
+    assert table(facts) == {
+        "rule": "sales",
+        "account": "default",
+        "region": "us-west",
+        "id": call_id,
+        "status": "created",
+    }
+    assert line == f'standby_uri = "{millis.issued[0]["uri"]}"\n'
+    path = tmp_path / "bridge.toml"
+    path.write_text(path.read_text().replace('did = "+15551230001"', f'did = "+15551230001"\n{line}'))
+    assert await asyncio.to_thread(run, "standby", "list", "--json") == (
+        DONE,
+        json.dumps(
+            [{"rule": "sales", "standby_uri": millis.issued[0]["uri"]}, {"rule": "queue", "standby_uri": None}],
+            indent=2,
+        )
+        + "\n",
+        "",
+    )
+
+
+async def test_standby_knows_what_is_true_of_every_call(run, millis):
+    """Millis gets the rule's agent and the literals of its metadata; what only a call could fill is empty."""
+    await asyncio.to_thread(run, "standby", "create", "--rule", "sales", "--region", "eu-west")
+    (request,) = millis.requests
+
+    assert (request.method, request.path, request.body["region"]) == ("POST", "/sip", "eu-west")
+    init_agent = request.body["init_agent"]
+    assert (init_agent["agent_id"], "from_phone" in init_agent) == ("-Nabc", False)
+    assert {name: value for name, value in init_agent["metadata"].items() if value} == {"team": "a:100:b [sales]"}
+
+
+async def test_standby_as_json(run, millis):
+    """A script gets the SIP URI beside the rest."""
+    code, out, err = await asyncio.to_thread(run, "standby", "create", "--rule", "queue", "--json")
+
+    assert (code, err) == (DONE, "")
+    assert json.loads(out) == {
+        "rule": "queue",
+        "account": "default",
+        "region": "us-west",
+        "id": millis.endpoints[0],
+        "status": "created",
+        "standby_uri": millis.issued[0]["uri"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "afterwards"), [("", "deleted"), ("status=500", "millis-refused: HTTP 500: simulated fault")]
+)
+async def test_standby_that_must_not_be_dialled_is_taken_back(run, millis, answer, afterwards):
+    """A SIP URI off the allow-list is not shown but deleted; the line that would admit it is."""
+    millis.upcoming += [Fault(uri="sip:a@sip.example.com"), Fault.parse(answer)]
+    code, out, err = await asyncio.to_thread(run, "standby", "create", "--rule", "sales")
+
+    assert (code, err) == (FAILED, "")
+    shown = table(out)
+    assert shown["status"] == (
+        "bad-uri: the SIP URI's host sip.example.com is not in allowed_hosts; if it is Millis's, admit it with "
+        'allowed_hosts = ["127.0.0.1", "sip.example.com"] under [millis]'
+    )
+    assert (shown["id"], shown["afterwards"]) == (millis.issued[0]["call_id"], afterwards)
+    assert len(millis.endpoints) == (afterwards != "deleted")
+    assert "sip:" not in out
+
+
+async def test_standby_that_millis_refuses(run, millis):
+    """A refusal is told like that of a registration."""
+    millis.fault = Fault.parse("status=402")
+    code, out, _ = await asyncio.to_thread(run, "standby", "create", "--rule", "sales", "--json")
+
+    assert (code, json.loads(out)["status"]) == (FAILED, "millis-refused: HTTP 402: simulated fault")
+
+
+async def test_standby_is_deleted_once(run, millis, tmp_path):
+    """What create printed is deleted by its id; a second time there is nothing to delete."""
+    code, out, _ = await asyncio.to_thread(run, "standby", "create", "--rule", "sales", "--json")
+    call_id = json.loads(out)["id"]
+    code, out, err = await asyncio.to_thread(run, "standby", "delete", "--id", call_id, "--rule", "sales")
+
+    assert (code, err) == (DONE, "")
+    assert table(out) == {"account": "default", "region": "us-west", "id": call_id, "status": "deleted"}
+    assert not millis.endpoints
+    code, out, _ = await asyncio.to_thread(run, "standby", "delete", "--id", call_id, "--json")
+    assert (code, json.loads(out)["status"]) == (FAILED, "millis-refused: HTTP 404: SIP endpoint not found")
+
+
+async def test_deleting_a_standby_tells_which_rules_still_dial_it(run, millis, tmp_path):
+    """A rule that names the deleted SIP URI is named, for it would now send its callers nowhere."""
+    millis.endpoints.append("-Nstand")
+    path = tmp_path / "bridge.toml"
+    path.write_text(path.read_text().replace("[defaults]", '[defaults]\nstandby_uri = "sip:-Nstand@127.0.0.1"'))
+    code, out, _ = await asyncio.to_thread(run, "standby", "delete", "--id=-Nstand", "--region", "eu-west")
+
+    assert code == DONE
+    assert table(out) == {
+        "account": "default",
+        "region": "eu-west",
+        "id": "-Nstand",
+        "status": "deleted",
+        "still_named_by": "sales, queue",
+    }
+
+
+def test_standbys_of_the_configuration(run, configured):
+    """Each rule with an agent is listed, and what the list is made from is said; no key is needed."""
+    code, out, err = run("standby", "list")
+
+    assert (code, err) == (DONE, "")
+    assert out == (
+        "from the configuration; Millis documents no way to ask for what it keeps:\nsales  none\nqueue  none\n"
     )
 
 

@@ -21,6 +21,7 @@ from agi_bridge.metadata import (
     printable,
     question,
     registration,
+    standby,
 )
 from agi_bridge.routing import Agent
 
@@ -256,6 +257,18 @@ def test_only_a_number_is_sent_as_a_phone(number, sent):
     body = registration(call, Agent("-Nabc"), {})
 
     assert (body.get("from_phone"), body.get("to_phone")) == ((number, number) if sent else (None, None))
+
+
+def test_standby_is_told_what_is_true_of_every_call():
+    """Literals stand as they are, cleaned; expressions and what only a call could say are empty, and there are no phones."""
+    agent = Agent("-Nabc", {"language": "en-GB"}, {"team": "sales\n", "tier": "${DB(tier/1)}"}, True)
+
+    assert standby(agent, 16) == {
+        "agent_id": "-Nabc",
+        "agent_config": {"language": "en-GB"},
+        "metadata": {**dict.fromkeys(STANDARD_NAMES, ""), "team": "sales", "tier": ""},
+        "include_metadata_in_prompt": True,
+    }
 
 
 def test_names_of_millis_are_reserved():

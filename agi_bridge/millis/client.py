@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import aiohttp
 
@@ -20,7 +21,7 @@ from agi_bridge.errors import MillisNonsense, MillisRefused, MillisTimeout, Mill
 from agi_bridge.millis.models import Registration, error_detail, parse_registration, retry_after_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from aiohttp.connector import Connection
@@ -30,28 +31,50 @@ if TYPE_CHECKING:
 # Kept connections need no name; a new one beside them should not wait for DNS while the caller does.
 _DNS_CACHE_SECONDS = 300
 
-# Whether the request that this task has under way travels on a connection that was kept from an earlier one.
+# A connection that Millis closes sooner after its last request is not worth renewing.
+_WORTH_RENEWING_SECONDS = 1.0
+
+# The region that this task asks, and whether its request travels on a connection that was kept from an earlier one.
+_region = ContextVar[str]("_region")
 _kept = ContextVar("_kept", default=False)
 
 
 class _Pool(aiohttp.TCPConnector):
-    """Tells a connection that was kept from a new one; aiohttp's errors do not."""
+    """Tells a connection that was kept from a new one, which aiohttp's errors do not; and tells when Millis closes a kept one."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._used = WeakSet[object]()
+    def __init__(self, on_lost: Callable[[str], None], keepalive_seconds: float, **options: Any) -> None:
+        super().__init__(keepalive_timeout=keepalive_seconds, **options)
+        self._on_lost = on_lost
+        self._keepalive_seconds = keepalive_seconds
+        self._used_at = WeakKeyDictionary[object, float]()
 
     async def connect(self, *arguments: Any, **options: Any) -> Connection:
         connection = await super().connect(*arguments, **options)
-        _kept.set(connection.protocol in self._used)
-        self._used.add(connection.protocol)
+        protocol = connection.protocol
+        assert protocol is not None  # noqa: S101 - aiohttp takes it away when the connection is released
+        _kept.set(protocol in self._used_at)
+        self._used_at[protocol] = self._loop.time()
+        if not _kept.get() and protocol.closed is not None:
+            protocol.closed.add_done_callback(partial(self._lost, protocol, _region.get()))
         return connection
+
+    def _lost(self, protocol: object, region: str, closed: asyncio.Future[None]) -> None:
+        if not closed.cancelled():
+            closed.exception()  # is of no interest, but asyncio complains of one that nobody looks at
+        idle_seconds = self._loop.time() - self._used_at[protocol]
+        # After `keepalive_seconds` it was we who closed it.
+        if _WORTH_RENEWING_SECONDS <= idle_seconds < self._keepalive_seconds and not self.closed:
+            self._on_lost(region)
 
 
 class MillisClient:
-    """Speaks HTTP with every region of Millis; lives as long as the bridge serves."""
+    """Speaks HTTP with every region of Millis; lives as long as the bridge serves.
+
+    `on_lost` is called with the name of a region that has closed a connection we kept for the next call.
+    """
 
     def __init__(self, settings: MillisSettings, api_keys: Mapping[str, str]) -> None:
+        self.on_lost: Callable[[str], None] = lambda region: None
         self._api_keys: dict[str, str] = {}
         self._headers: dict[str, dict[str, str]] = {}
         self.reconfigure(settings, api_keys)
@@ -72,7 +95,12 @@ class MillisClient:
         settings = self._settings
         self._http = aiohttp.ClientSession(
             # `registration_limit` is the bound; a second one here would let callers wait in a queue.
-            connector=_Pool(limit=0, keepalive_timeout=settings.keepalive_seconds, ttl_dns_cache=_DNS_CACHE_SECONDS),
+            connector=_Pool(
+                lambda region: self.on_lost(region),
+                settings.keepalive_seconds,
+                limit=0,
+                ttl_dns_cache=_DNS_CACHE_SECONDS,
+            ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
             # A compressed answer could be a thousand times its size in memory.
@@ -97,6 +125,17 @@ class MillisClient:
         """Ask for the account, the cheapest question there is; raise a MillisError where it is not answered with success."""
         await self._ask("GET", region, "/user/info", account, timeout_seconds)
 
+    async def create_endpoint(
+        self, account: str, region: str, init_agent: Mapping[str, Any], timeout_seconds: float
+    ) -> Registration:
+        """Have Millis keep a SIP URI for an agent until it is deleted; raise a MillisError.
+
+        A repetition makes another one. Millis documents no way to ask which there are.
+        """
+        body = {"init_agent": init_agent, "region": region}
+        answer = await self._ask("POST", region, "/sip", account, timeout_seconds, body)
+        return parse_registration(answer, region)
+
     async def delete_endpoint(self, account: str, region: str, call_id: str, timeout_seconds: float) -> None:
         """Take back a SIP URI that Millis has given out; raise a MillisError."""
         await self._ask("DELETE", region, f"/sip/{quote(call_id, safe='')}", account, timeout_seconds)
@@ -112,6 +151,7 @@ class MillisClient:
     ) -> bytes:
         """Return what Millis answers with success; raise the MillisError that anything else amounts to."""
         where = self._settings.url(region)
+        _region.set(region)
         sent = None if body is None else json.dumps(body).encode()
         try:
             async with (

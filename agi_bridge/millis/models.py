@@ -28,7 +28,7 @@ _LONGEST_SECONDS = 9  # digits: some thirty years
 class Registration:
     """A call that Millis expects: its id, and the SIP URI to dial at once. The URI admits whoever knows it.
 
-    `region` is the one that gave it; `earlier` says how those failed that were asked before.
+    Of a standby URI, which Millis keeps for calls to come, it is the same two. `region` is the one that gave it; `earlier` says how those failed that were asked before.
     """
 
     call_id: str

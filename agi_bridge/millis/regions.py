@@ -2,8 +2,9 @@
 
 `Regions` is what the bridge registers calls with. It asks the regions of a call in their order, within one deadline, and
 passes over those that are known to be down, so that no caller waits to learn it again. What it knows comes from the calls
-themselves and from a cheap probe, which also keeps one connection a region warm. `Breaker` holds that knowledge for one
-region; it is pure, and is told the time. HTTP is the client's, and what a call is, the bridge's.
+themselves and from a cheap probe, which also keeps one connection a region warm: it goes out from time to time, and at once
+when that connection is lost. `Breaker` holds that knowledge for one region; it is pure, and is told the time. HTTP is the
+client's, and what a call is, the bridge's.
 """
 
 from __future__ import annotations
@@ -117,6 +118,8 @@ class Regions:
             for region in REGIONS
         }
         self._in_doubt = {region: asyncio.Event() for region in REGIONS}
+        # A probe makes a connection anew before a caller needs it, or finds that the region has gone.
+        client.on_lost = lambda region: self._in_doubt[region].set()
         self._settings = settings
 
     def reconfigure(self, settings: MillisSettings) -> None:
@@ -222,8 +225,9 @@ class Regions:
                     log.warning("Millis refuses the probe", region=region, account=account, why=refusal)
                 said = refusal
             await asyncio.sleep(_BETWEEN_PROBES_SECONDS)
+            rest = max(self._settings.probe_seconds - _BETWEEN_PROBES_SECONDS, 0.0)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.probe_seconds or None):
+                async with asyncio.timeout(rest if self._settings.probe_seconds else None):
                     await self._in_doubt[region].wait()
 
     async def _probe(self, account: str, region: str) -> str:

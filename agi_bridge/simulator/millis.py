@@ -217,6 +217,10 @@ class SimulatedMillis:
                 init_agent = received.body.get("init_agent") if isinstance(received.body, dict) else None
                 if refusal := self._refuse_call(init_agent, ["body", "init_agent"]):
                     return refusal
+                if not isinstance(received.body.get("region"), str | None):
+                    return _refusal(
+                        422, [_mistake(["body", "region"], "string_type", "Input should be a valid string")]
+                    )
                 response = self._issue(fault)
                 self.endpoints.append(self.issued[-1]["call_id"])
                 return response

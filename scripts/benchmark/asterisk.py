@@ -39,6 +39,7 @@ class PlayedCall(asyncio.Protocol):
         self._verb = verb
         self._pending = b""
         self._sets = 0
+        self._wanted = 1 if verb == "ping" else VARIABLES_SET
         self._transport: asyncio.Transport | None = None
         self.number = next(_numbers)
         self.started = self.connected = self.finished = 0.0
@@ -62,7 +63,7 @@ class PlayedCall(asyncio.Protocol):
             self._sets += data.count(b"MILLIS_")
             if b"MILLIS_STATUS" in data:
                 self.finished = perf_counter()
-                self.ok = self._sets == VARIABLES_SET and b"ok" in data
+                self.ok = self._sets == self._wanted and b"ok" in data
             self._transport.write(_YES if data.startswith(b"SET") else _EXECUTED)
         elif data.startswith(b"GET FULL VARIABLE"):
             self._transport.write(_reply_to_values(data))

@@ -21,6 +21,7 @@ listen = []
 [millis]
 base_url = "{api}"
 allowed_hosts = ["127.0.0.1"]
+{millis}
 
 [numbers]
 default_country = "US"
@@ -37,10 +38,10 @@ metadata = {{ team = "team-{index}", spoken = "${{CHANNEL(language)}}" }}
 """
 
 
-def text(port: int, api: str) -> str:
-    """Return the configuration as TOML."""
+def text(port: int, api: str, millis: str = "") -> str:
+    """Return the configuration as TOML, with *millis* as a further line under `[millis]`."""
     rules = (_RULE.format(index=index, dids=_dids(index)) for index in range(RULES))
-    return _HEAD.format(port=port, api=api) + "".join(rules)
+    return _HEAD.format(port=port, api=api, millis=millis) + "".join(rules)
 
 
 def _dids(index: int) -> str:
@@ -49,8 +50,8 @@ def _dids(index: int) -> str:
     return f'"_{dids[0][:-1]}X"' if index % 10 == 9 else ", ".join(f'"{did}"' for did in dids)
 
 
-def write(folder: Path, port: int, api: str) -> Path:
+def write(folder: Path, port: int, api: str, millis: str = "") -> Path:
     """Write `bridge.toml` into *folder* and return its path."""
     path = folder / "bridge.toml"
-    path.write_text(text(port, api))
+    path.write_text(text(port, api, millis))
     return path

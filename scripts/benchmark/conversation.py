@@ -1,6 +1,6 @@
 """The conversation every server holds, in the words of both sides: what Asterisk says, what a baseline answers.
 
-The order is the bridge's own: one GET FULL VARIABLE, one POST to the API, seven variables set, the status last. The bridge
+The order is the bridge's own: one GET FULL VARIABLE, one POST to the API, eight variables set, the status last. The bridge
 and the bare Protocol set several with one command; the others set one at a time, as people do. The bridge brings its own
 words; nothing here comes from it. No sockets.
 """
@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 API_KEY = "bench-key"
 EPOCH = 1790000000  # every uniqueid is EPOCH.N, so the API stub can tell by the body which call it serves
-VARIABLES_SET = 7
+VARIABLES_SET = 8
 DIDS = [f"+1212555{line:04}" for line in range(10_000)]
 
 _ENVIRONMENT = "".join(
@@ -101,7 +101,8 @@ def variables_before_answer(bridge_call_id: str) -> list[tuple[str, str]]:
 def variables_after_answer(answer: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the variables made of the API's answer; the status is the last one set."""
     return [
-        ("MILLIS_DIAL", f"PJSIP/millis/{answer['sip']}"),
         ("MILLIS_CALL_ID", answer["call_id"]),
+        ("MILLIS_REDIAL", "us-west"),
+        ("MILLIS_DIAL", f"PJSIP/millis/{answer['sip']}"),
         ("MILLIS_STATUS", "ok"),
     ]

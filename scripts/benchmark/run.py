@@ -24,6 +24,7 @@ class Run:
     concurrency: int
     calls_at_once: int
     open_sessions: int
+    idle_minutes: float
 
     @asynccontextmanager
     async def servers(self, wanted: Iterable[Kind]) -> AsyncIterator[list[Server]]:

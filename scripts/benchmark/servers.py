@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark import bridge_config
@@ -35,11 +35,16 @@ class ServerFailedError(Exception):
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to answer FastAGI: its name in the tables and how to start it in a folder, on a port, with an API."""
+    """A way to answer FastAGI: its name in the tables and how to start it in a folder, on a port, with an API.
+
+    It is ready when it has answered a call with the verb *greeting*; *environ* is for its environment.
+    """
 
     name: str
     command: Callable[[Path, int, str], list[str]]
     concurrency: int | None = None  # None: as many calls at once as the run asks for
+    greeting: str = "route"
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 def _bridge(folder: Path, port: int, api: str) -> list[str]:
@@ -99,10 +104,10 @@ async def running(kind: Kind, folder: Path, api: str, core: int) -> AsyncIterato
     folder = folder / kind.name.replace(" ", "-")
     folder.mkdir()
     port = _free_port()
-    environ = os.environ | {"PYTHONPATH": str(_PACKAGE_ROOT), "MILLIS_API_KEY": API_KEY}
+    environ = os.environ | {"PYTHONPATH": str(_PACKAGE_ROOT), "MILLIS_API_KEY": API_KEY, **kind.environ}
     process = _start(kind.command(folder, port, api), folder, environ, core)
     try:
-        if not await _answers(port, process):
+        if not await _answers(port, process, kind.greeting):
             told = "\n".join((folder / "log").read_text(errors="replace").splitlines()[-15:])
             raise ServerFailedError(f"{kind.name} did not answer its first call as it should. It said:\n{told}")
         yield Server(kind, port, process)
@@ -138,12 +143,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-async def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
+async def _answers(port: int, process: subprocess.Popen[bytes], greeting: str) -> bool:
     """Wait for a first whole call, and return whether there was one."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_READY_SECONDS):
             while process.poll() is None:
-                if (await place_call(port)).ok:
+                if (await place_call(port, greeting)).ok:
                     return True
                 await asyncio.sleep(_RETRY_SECONDS)
     return False

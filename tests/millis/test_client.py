@@ -69,6 +69,7 @@ class Scripted:
     def __init__(self, script):
         self.script = script
         self.requests = []
+        self.ended = asyncio.Queue[int]()  # the numbers of connections that are over
         self.url = ""
 
     async def talk(self, reader, writer, connection):
@@ -101,9 +102,11 @@ async def scripted(script):
         if task := asyncio.current_task():
             talks.add(task)
         # A task that ends cancelled is an error in the streams of Python 3.11.
+        number = next(connections)
         with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            await server.talk(reader, writer, next(connections))
+            await server.talk(reader, writer, number)
         writer.close()
+        server.ended.put_nowait(number)
 
     listener = await asyncio.start_server(connected, "127.0.0.1", 0)
     server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
@@ -526,6 +529,24 @@ async def test_probe_that_fails_says_why(millis, client):
         await client.probe("default", "us-west", 1.0)
 
 
+async def test_endpoint_is_made_for_an_agent_and_a_region(millis, client):
+    """A SIP URI that Millis keeps is asked for with the agent and the region, and read like that of a call."""
+    made = await client.create_endpoint("default", "eu-west", BODY, 1.0)
+    (request,) = millis.requests
+
+    assert (request.method, request.path) == ("POST", "/sip")
+    assert request.body == {"init_agent": BODY, "region": "eu-west"}
+    assert (made.call_id, made.sip_uri) == (millis.endpoints[0], millis.issued[0]["uri"])
+    await client.delete_endpoint("default", "eu-west", made.call_id, 1.0)
+    assert not millis.endpoints
+
+
+async def test_endpoint_that_is_refused_says_why(millis, client):
+    """A SIP URI that Millis does not give fails with the errors of a registration."""
+    with pytest.raises(MillisRefused, match="HTTP 400: agent_id or agent_config is required"):
+        await client.create_endpoint("default", "us-west", {}, 1.0)
+
+
 async def test_endpoint_is_deleted_by_its_call_id(millis, client):
     """What Millis has given out is taken back by its id, whose signs cannot lead to another path."""
     with pytest.raises(MillisRefused, match="HTTP 404"):
@@ -618,3 +639,45 @@ async def test_other_settings_and_keys_hold_for_the_next_request(millis):
         await failure(client)
         client.reconfigure(MillisSettings(base_url=millis.url), {"default": KEY})
         await register(client)
+
+
+@pytest.mark.parametrize("ending", [CLOSE, RESET])
+async def test_kept_connection_that_millis_closes_is_told(ending):
+    """When Millis closes a connection that was waiting for the next call, the region is named at once."""
+    lost: asyncio.Queue[str] = asyncio.Queue()
+    async with scripted(always(OK, 1.2, ending)) as server, client_for(server.url) as client:
+        client.on_lost = lost.put_nowait
+        await register(client)
+        began = time.monotonic()
+        async with asyncio.timeout(5):
+            assert await lost.get() == "us-west"
+
+        assert time.monotonic() - began < 1.2 + GRACE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("steps", "keepalive_seconds"),
+    [
+        pytest.param((OK, CLOSE), 30.0, id="Millis closes it at once"),
+        pytest.param(
+            (head("HTTP/1.1 200 OK\nConnection: close\nContent-Length: 32", OK[-32:]), CLOSE),
+            30.0,
+            id="Millis announces it",
+        ),
+        pytest.param((OK, HANG), 1.1, id="we close it, because it has waited too long"),
+    ],
+)
+async def test_connection_that_is_not_worth_renewing_is_let_go(steps, keepalive_seconds):
+    """Nobody is told of a connection that Millis does not keep, or that we do not."""
+    lost: list[str] = []
+    async with (
+        scripted(always(*steps)) as server,
+        client_for(server.url, keepalive_seconds=keepalive_seconds) as client,
+    ):
+        client.on_lost = lost.append
+        await register(client)
+        async with asyncio.timeout(5):
+            await server.ended.get()
+        await register(client)  # which takes longer than to notice the end of the first connection
+
+        assert lost == []

@@ -131,6 +131,7 @@ class Stand:
         self, west: SimulatedMillis, east: SimulatedMillis, client: MillisClient, millis: MillisSettings
     ) -> None:
         self.west, self.east = west, east
+        self.client = client
         self.regions = Regions(client, millis, lambda: time.monotonic() + self.ahead)
         self.ahead = 0.0  # how many seconds the clock of the regions is ahead of the true time
 
@@ -414,6 +415,29 @@ async def test_region_in_trouble_is_probed_at_once():
         two.west.upcoming.append(Fault(status=503))
         await two.failure("us-west")
         await probed(two.west, 2)
+
+
+async def test_probes_come_as_often_as_the_settings_say():
+    """From one probe to the next it is `probe_seconds`, or the API might close the kept connection in between."""
+    async with stand(probe_seconds=1.5) as two, two.regions.probing("default", lambda: ("us-west",)):
+        await probed(two.west, 2)
+        first, second = (request.at for request in two.west.requests)
+
+    assert 1.4 < second - first < 2.0
+
+
+async def test_lost_connection_is_renewed_at_once():
+    """A region that closes the connection kept for the next call is probed now and not at the next turn."""
+    async with (
+        stand(probe_seconds=3600, keepalive_seconds=3600) as two,
+        two.regions.probing("default", lambda: BOTH),
+    ):
+        await probed(two.west)
+        await probed(two.east)
+        two.client.on_lost("us-west")
+        await probed(two.west, 2)
+
+        assert len(two.east.requests) == 1
 
 
 async def test_only_regions_in_use_are_probed():

@@ -192,6 +192,16 @@ async def test_persistent_endpoint_needs_an_agent(http, body):
         assert (response.status, (await response.json())["detail"][0]["loc"][:2]) == (422, ["body", "init_agent"])
 
 
+async def test_persistent_endpoint_may_name_a_region(http):
+    """The region of a persistent SIP endpoint is a text, null or left out."""
+    statuses = []
+    for region in ({"region": "eu-west"}, {"region": None}, {}, {"region": 1}):
+        async with http.post("/sip", json={"init_agent": CALL} | region) as response:
+            statuses.append(response.status)
+
+    assert statuses == [200, 200, 200, 422]
+
+
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/register_sip_call"), ("POST", "/nothing/here")])
 async def test_unknown_path_is_not_found(http, method, path):
     """A path that the API does not have is answered as FastAPI does."""
