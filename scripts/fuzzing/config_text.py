@@ -38,7 +38,11 @@ _REQUESTS = tuple(
 def broken_by(data: bytes) -> None:
     """Load the text, and use what comes of it."""
     try:
-        config = load(data.decode("utf-8", "surrogateescape"), _ENVIRON, _read_file)
+        text = data.decode()
+    except UnicodeDecodeError:  # which the command refuses before anything is read
+        return
+    try:
+        config = load(text, _ENVIRON, _read_file)
     except ConfigError as error:
         _must_name_problems(error)
         return
