@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agi_bridge.millis.models import REGIONS
 from proving.process import resident_kilobytes
 
 KEY = "proving-key"
@@ -57,11 +58,11 @@ class BridgeFailedError(Exception):
     """The bridge did not start or did not answer; the message ends with what it printed."""
 
 
-def config_text(millis_url: str, fallback: str, patience_seconds: float = 1.0) -> str:
-    """Return the configuration as TOML, with one Millis for all regions."""
-    return _CONFIG.format(
-        base_url=json.dumps(millis_url), fallback=fallback, patience=patience_seconds, keepalive=KEEPALIVE_SECONDS
-    )
+def config_text(millis_urls: Sequence[str], fallback: str, patience_seconds: float = 1.0) -> str:
+    """Return the configuration as TOML, with one Millis for all regions or one for each."""
+    by_region = ", ".join(f"{region} = {json.dumps(url)}" for region, url in zip(REGIONS, millis_urls, strict=False))
+    base_url = json.dumps(millis_urls[0]) if len(millis_urls) == 1 else f"{{ {by_region} }}"
+    return _CONFIG.format(base_url=base_url, fallback=fallback, patience=patience_seconds, keepalive=KEEPALIVE_SECONDS)
 
 
 @dataclass

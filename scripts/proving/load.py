@@ -134,7 +134,7 @@ async def line(asterisk: Asterisk, folder: Path) -> AsyncIterator[Line]:
         agent, sip_host = sipp.agent(asterisk, folder)
         stack.enter_context(agent)
         millis = await stack.enter_async_context(SimulatedMillis(key=bridge.KEY, sip_host=sip_host))
-        text = bridge.config_text(millis.url, FALLBACK, patience_seconds=4.0)
+        text = bridge.config_text([millis.url], FALLBACK, patience_seconds=4.0)
         process = await stack.enter_async_context(bridge.running(folder, text))
         starting = asterisk.start(settings(process.address))
         pbx = await asyncio.to_thread(starting.__enter__)

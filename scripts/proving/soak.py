@@ -39,6 +39,7 @@ _WARM_UP_CALLS = 60
 _QUIET_SECONDS = 60.0
 _SETTLED_SECONDS = 2 * bridge.KEEPALIVE_SECONDS + 1
 _MOST_CALLS = 2000
+_REGIONS = 1
 
 
 class Party:
@@ -71,7 +72,7 @@ class Party:
         """Place calls whose callers hang up at any moment: unanswered, ringing, talking."""
         async with asyncio.TaskGroup() as leaving:
             for _ in range(calls):
-                leaving.create_task(self._leave(chance.uniform(0.005, 1.5), chance.uniform(0, 0.5)))
+                leaving.create_task(self._leave(_moment(chance), chance.uniform(0, 0.5)))
                 await asyncio.sleep(chance.expovariate(rate))
 
     async def _leave(self, answer_timeout_seconds: float, talk_seconds: float) -> None:
@@ -118,14 +119,16 @@ async def party(asterisk: Asterisk, folder: Path) -> AsyncIterator[Party]:
     async with AsyncExitStack() as stack:
         agent = await stack.enter_async_context(SipAgent(behaviour=HONEST, max_calls=_MOST_CALLS))
         sip_host = "{}:{}".format(*agent.address)
-        millis = await stack.enter_async_context(SimulatedMillis(key=bridge.KEY, sip_host=sip_host))
-        text = bridge.config_text(millis.url, FALLBACK)
+        millis = [
+            await stack.enter_async_context(SimulatedMillis(key=bridge.KEY, sip_host=sip_host)) for _ in range(_REGIONS)
+        ]
+        text = bridge.config_text([each.url for each in millis], FALLBACK)
         process = await stack.enter_async_context(bridge.running(folder, text, "proving.watched_bridge"))
         starting = asterisk.start(settings(process.address))
         pbx = await asyncio.to_thread(starting.__enter__)
         stack.push_async_callback(asyncio.to_thread, starting.__exit__, None, None, None)
         everybody = Party(asterisk, pbx, process, folder)
-        everybody.agent, everybody.millis = agent, [millis]
+        everybody.agent, everybody.millis = agent, millis
         yield everybody
 
 
@@ -170,6 +173,12 @@ async def soak(rate: float, minutes: float, seed: int, folder: Path) -> list[str
         verdict.growing(memory),
         verdict.odd_lines(process.lines, process.noise, process.exit_code),
     )
+
+
+def _moment(chance: Random) -> float:
+    """Return after how many seconds a caller leaves: as likely within the first 10 ms, in which we are asked, as later."""
+    shortest, longest = 0.002, 2.0
+    return shortest * (longest / shortest) ** chance.random()
 
 
 def _second_half(samples: list[tuple[float, float]]) -> list[tuple[float, float]]:

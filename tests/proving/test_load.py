@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from proving import load
 from proving.load import Shares, Step
 from proving.sipp import Callers
 
@@ -26,3 +27,14 @@ SHARES = Shares(asterisk=0.9, bridge=0.08, sipp=0.2, ours=0.1, machine=1.4)
 def test_limits(callers, placed, limits):
     """A rate is carried unless a call fails, messages are repeated, callers wait, or callers cannot be placed in time."""
     assert Step(100, placed, callers, SHARES).limits == limits
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["calls", "--rates", "fast"], ["--seconds", "x"]])
+def test_wrong_command_line(arguments, monkeypatch, capsys):
+    """What cannot be loaded is refused with exit code 2, before anything starts."""
+    monkeypatch.setattr("sys.argv", ["load", *arguments])
+
+    with pytest.raises(SystemExit) as ended:
+        load.main()
+
+    assert (ended.value.code, capsys.readouterr().out) == (2, "")
