@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Fuzzed:
     failed: bool
 
     def __str__(self) -> str:
-        rate = self.executions / max(self.seconds, 1)
+        rate = self.executions / self.seconds
         ending = "BROKEN" if self.failed else "nothing found"
         return f"{self.target:15} {self.executions:12,} executions {rate:10,.0f} /s  {self.covered:5} edges  {ending}"
 
@@ -94,6 +95,7 @@ def _shown(fuzzed: Fuzzed) -> Fuzzed:
 def _fuzz(target: Target, given: argparse.Namespace) -> Fuzzed:
     """Run a worker on *target*, from its seeds and from whatever earlier runs found worth keeping."""
     corpus = _cache(target.name)
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="agi-bridge-fuzz-") as name:
         folder = Path(name)
         seeds = folder / "seeds"
@@ -118,13 +120,12 @@ def _fuzz(target: Target, given: argparse.Namespace) -> Fuzzed:
             errors="replace",
             check=False,
         )
-    return _read(target.name, worker.stdout, worker.returncode)
+    return _read(target.name, time.monotonic() - began, worker.stdout, worker.returncode)
 
 
-def _read(name: str, said: str, code: int) -> Fuzzed:
+def _read(name: str, seconds: float, said: str, code: int) -> Fuzzed:
     """Make sense of what libFuzzer said."""
     executions = _last_number(r"stat::number_of_executed_units: *(\d+)|^#(\d+)\t", said)
-    seconds = _last_number(r"runs in (\d+) second", said)
     covered = _last_number(r" cov: (\d+)", said)
     found = re.findall(r"Test unit written to (\S+)", said)
     return Fuzzed(name, executions, seconds, covered, Path(found[-1]) if found else None, said, bool(found or code))

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from math import exp, log
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -177,8 +178,7 @@ async def soak(rate: float, minutes: float, seed: int, folder: Path) -> list[str
 
 def _moment(chance: Random) -> float:
     """Return after how many seconds a caller leaves: as likely within the first 10 ms, in which we are asked, as later."""
-    shortest, longest = 0.002, 2.0
-    return shortest * (longest / shortest) ** chance.random()
+    return exp(chance.uniform(log(0.002), log(2)))
 
 
 def _second_half(samples: list[tuple[float, float]]) -> list[tuple[float, float]]:

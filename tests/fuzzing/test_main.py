@@ -20,23 +20,23 @@ stat::number_of_executed_units: 77
 
 
 def test_quiet_run_is_read():
-    """Executions, seconds and covered edges are taken from what the fuzzer says; nothing was found."""
-    fuzzed = command._read("sip-uri", QUIET, 0)
+    """Executions and covered edges are taken from what the fuzzer says; nothing was found."""
+    fuzzed = command._read("sip-uri", 3, QUIET, 0)
 
-    assert (fuzzed.executions, fuzzed.seconds, fuzzed.covered) == (8300, 3, 27)
+    assert (fuzzed.executions, fuzzed.covered) == (8300, 27)
     assert (fuzzed.found, fuzzed.failed) == (None, False)
 
 
 def test_finding_is_read():
     """A broken promise comes with the file that holds its bytes."""
-    fuzzed = command._read("sip-uri", BROKEN, 77)
+    fuzzed = command._read("sip-uri", 3, BROKEN, 77)
 
     assert (fuzzed.executions, fuzzed.found, fuzzed.failed) == (77, Path("/cache/found/sip-uri-crash-1"), True)
 
 
 def test_failure_of_the_fuzzer_is_no_success():
     """A worker that could not even start is not taken for one that found nothing."""
-    assert command._read("sip-uri", "ModuleNotFoundError: atheris", 1).failed
+    assert command._read("sip-uri", 3, "ModuleNotFoundError: atheris", 1).failed
 
 
 def test_replay_tries_the_bytes_of_a_file(tmp_path, monkeypatch, capsys):
