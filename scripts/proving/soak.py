@@ -9,9 +9,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import exp, log
 from pathlib import Path
 from random import Random, SystemRandom
@@ -43,14 +43,20 @@ _MOST_CALLS = 2000
 _REGIONS = 1
 
 
+@dataclass
 class Party:
-    """Everybody around the PBX: two kinds of callers, Millis (one server a region), its agent, and the bridge."""
+    """Everybody around the PBX: two kinds of callers, Millis (one server a region), its agent, and the bridge.
 
-    def __init__(self, asterisk: Asterisk, pbx: Pbx, process: bridge.BridgeProcess, folder: Path) -> None:
-        self.asterisk, self.pbx, self.process, self.folder = asterisk, pbx, process, folder
-        self.millis: list[SimulatedMillis] = []
-        self.agent: SipAgent
-        self.memory: list[tuple[float, float]] = []
+    *memory* is the bridge's: moments in seconds, and kilobytes.
+    """
+
+    asterisk: Asterisk
+    pbx: Pbx
+    process: bridge.BridgeProcess
+    millis: Sequence[SimulatedMillis]
+    agent: SipAgent
+    folder: Path
+    memory: list[tuple[float, float]] = field(default_factory=list)
 
     async def call(self, name: str, rate: float, calls: int) -> sipp.Callers:
         """Place patient calls, and return what became of them."""
@@ -128,9 +134,7 @@ async def party(asterisk: Asterisk, folder: Path) -> AsyncIterator[Party]:
         starting = asterisk.start(settings(process.address))
         pbx = await asyncio.to_thread(starting.__enter__)
         stack.push_async_callback(asyncio.to_thread, starting.__exit__, None, None, None)
-        everybody = Party(asterisk, pbx, process, folder)
-        everybody.agent, everybody.millis = agent, millis
-        yield everybody
+        yield Party(asterisk, pbx, process, millis, agent, folder)
 
 
 async def soak(rate: float, minutes: float, seed: int, folder: Path) -> list[str]:
@@ -222,6 +226,8 @@ def main() -> int:
     given = parser.parse_args()
     if given.rate <= 0 or given.minutes <= 0:
         parser.error("--rate and --minutes must be more than nothing")
+    if given.keep and given.keep.exists() and any(given.keep.iterdir()):
+        parser.error(f"{given.keep} holds something already")
     seed = SystemRandom().randrange(10**6) if given.seed is None else given.seed
     try:
         with tempfile.TemporaryDirectory(prefix="agi-bridge-soak-") as folder:
@@ -230,6 +236,8 @@ def main() -> int:
             problems = asyncio.run(soak(given.rate, given.minutes, seed, given.keep or Path(folder)))
     except (AsteriskUnavailable, AsteriskFailed, bridge.BridgeFailedError) as error:
         problems = [str(error)]
+    except ExceptionGroup as group:  # of tasks side by side
+        problems = list(map(str, group.exceptions))
     except KeyboardInterrupt:
         return 130
     for problem in problems:
