@@ -882,7 +882,8 @@ def _path(place: Sequence[Any], raw: Mapping[str, Any]) -> str:
         name = table.get("name") if isinstance(table, dict) else None
         head = f'route "{name}"' if name and isinstance(name, str) else f"route {place[1] + 1}"
         place = place[2:]
-    tail = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+    words = (f"[{part + 1}]" if isinstance(part, int) else "." + (part or '""') for part in place)
+    tail = "".join(words).removeprefix(".")
     return f"{head}: {tail}" if head and tail else head or tail
 
 

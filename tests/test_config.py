@@ -590,6 +590,11 @@ URL = "must be an http:// or https:// address without user name, query or fragme
             id="an unknown key like no other",
         ),
         pytest.param(
+            f'[account.""]\nxyz = 1\n{GOOD}',
+            'account."".xyz: there is no such key (there are: api_key_file, api_key_env)',
+            id="a table without a name",
+        ),
+        pytest.param(
             GOOD.replace('"+15551230001"', "15551230001"),
             'route "sales": did: the number 15551230001 has no quotes '
             '(write "15551230001" with its "+" and leading zeros)',

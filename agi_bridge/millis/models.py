@@ -52,7 +52,7 @@ def parse_registration(body: bytes, region: str = "") -> Registration:
     texts = (value.strip().strip("<>").strip() for value in named if isinstance(value, str))
     uri = next((text for text in texts if _SIP_URI.match(text)), None)
     if uri is None:
-        raise MillisNonsense(f"the answer names no SIP URI; its keys are {sorted(map(str, answer))[:10]}")
+        raise MillisNonsense(f"the answer names no SIP URI; its keys are {_tellable(str(sorted(answer)[:10]))}")
     call_id = answer.get("call_id")
     if not isinstance(call_id, str) or not call_id:
         call_id = uri.partition(":")[2].partition("@")[0]

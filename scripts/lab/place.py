@@ -108,6 +108,11 @@ class Guest:
             )
 
     @property
+    def pid(self) -> int:
+        """Return the process that we started; the program itself may be a child of it."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         return self._process.poll() is None
 

@@ -81,6 +81,16 @@ def test_registration_may_come_in_any_encoding_of_json(encoding):
             "the answer names no SIP URI; its keys are ['a\\x1b']",
             id="a command in the name of a key",
         ),
+        pytest.param(
+            b'{"sip:secret@h": 1}',
+            "the answer names no SIP URI; its keys are ['sip:…']",
+            id="the URI as the name of a key",
+        ),
+        pytest.param(
+            b'{"' + b"k" * 10_000 + b'": 1}',
+            f"the answer names no SIP URI; its keys are ['{'k' * 198}",
+            id="the name of a key without end",
+        ),
     ],
 )
 def test_nonsense_is_told_in_a_line_without_secrets(body, message):
