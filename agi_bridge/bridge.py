@@ -393,7 +393,9 @@ class Bridge:
             "dialled_seconds": said["DIALEDTIME"],
             "hung_up_by": _side(said["CHANNEL(hangupsource)"], session.request["channel"], said["DIALSTATUS"]),
         }
-        return outcome_of_dial(said["DIALSTATUS"], said["HANGUPCAUSE"])
+        # Who hung up so early that the legs were not yet joined, Asterisk does not say; but the caller is never nobody.
+        dropped = visit.dial["hung_up_by"] != "caller" and said["ANSWEREDTIME"] == "0"
+        return outcome_of_dial(said["DIALSTATUS"], said["HANGUPCAUSE"], dropped=dropped)
 
 
 def _outcome_of(error: Exception, visit: Visit) -> Outcome:

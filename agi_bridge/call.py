@@ -65,6 +65,7 @@ class Reason(StrEnum):
     AGENT_NO_ANSWER = "agent-no-answer"
     AGENT_CONGESTION = "agent-congestion"
     AGENT_UNAVAILABLE = "agent-unavailable"
+    AGENT_DROPPED = "agent-dropped"
     DIAL_REFUSED = "dial-refused"
     NEVER_DIALLED = "never-dialled"
     BUSY = "busy"

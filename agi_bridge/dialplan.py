@@ -172,10 +172,16 @@ _OUTCOMES = {
 }
 _NEVER_DIALLED = Outcome(Result.UNKNOWN, Reason.NEVER_DIALLED)
 _REDIRECTED = Outcome(Result.MILLIS, Reason.AGENT_UNAVAILABLE)
+_DROPPED = Outcome(Result.MILLIS, Reason.AGENT_DROPPED)
 
 
-def outcome_of_dial(dialstatus: str, hangup_cause: str = "") -> Outcome:
-    """Return how the agent leg went. A blocked redirect shows as BUSY with hangup cause 0, which no busy agent gives."""
+def outcome_of_dial(dialstatus: str, hangup_cause: str = "", *, dropped: bool = False) -> Outcome:
+    """Return how the agent leg went; *dropped* says that the agent hung up within the second in which it had answered.
+
+    A blocked redirect shows as BUSY with hangup cause 0, which no busy agent gives.
+    """
     if dialstatus == "BUSY" and hangup_cause == "0":
         return _REDIRECTED
+    if dialstatus == "ANSWER" and dropped:
+        return _DROPPED
     return _OUTCOMES.get(dialstatus, _NEVER_DIALLED)

@@ -753,6 +753,30 @@ async def test_ended_joins_the_call_by_its_id_and_sets_nothing():
 
 
 @pytest.mark.parametrize(
+    ("source", "answered_seconds", "reason"),
+    [
+        ("PJSIP/millis-00000002", "0", "agent-dropped"),
+        ("", "0", "agent-dropped"),
+        ("PJSIP/millis-00000002", "1", "answered"),
+        ("PJSIP/trunk-00000001", "0", "answered"),
+    ],
+    ids=["by the agent at once", "by nobody whom Asterisk names", "by the agent later", "by the caller"],
+)
+async def test_an_agent_that_hangs_up_at_once_has_not_served_the_caller(
+    source: str, answered_seconds: str, reason: str
+):
+    """An answer that the agent takes back within a second is a failure of the agent's."""
+    session = FakeSession("ended")
+    session.values = {
+        "${DIALSTATUS}": "ANSWER",
+        "${ANSWEREDTIME}": answered_seconds,
+        "${CHANNEL(hangupsource)}": source,
+    }
+
+    assert (await play(session))["reason"] == reason
+
+
+@pytest.mark.parametrize(
     ("source", "dialstatus", "side"),
     [
         ("PJSIP/trunk-00000001", "ANSWER", "caller"),

@@ -152,23 +152,29 @@ class Regions:
         self, account: str, regions: Sequence[str], body: Mapping[str, Any], deadline: float
     ) -> Registration:
         earlier: tuple[str, ...] = ()
-        for place, region in enumerate(regions, 1):
+        to_ask = list(regions)
+        waited = False
+        while to_ask:
+            region = to_ask.pop(0)
             if not self._breakers[region].admits(self._clock()):
                 earlier = (*earlier, f"{region}: known to be down")
                 continue
             # Whoever is the last hope may use all the time that is left.
-            another = any(self._breakers[other].health is not Health.OPEN for other in regions[place:])
+            another = any(self._breakers[other].health is not Health.OPEN for other in to_ask)
             left = deadline - self._clock()
             limit = min(left, self._settings.seconds_for_one_region) if another else left
             try:
                 registration = await self._ask(account, region, body, limit)
             except MillisError as error:
-                pause = error.retry_after_seconds if isinstance(error, MillisRefused) else 0.0
-                if not another or not error.elsewhere or self._clock() + pause >= deadline:
+                advice = error.retry_after_seconds if isinstance(error, MillisRefused) else 0.0
+                if not another and not waited and 0 < advice < deadline - self._clock():
+                    # And it has said when to come again, while the caller can still wait for it.
+                    await asyncio.sleep(advice)
+                    to_ask, waited = [region], True
+                elif not another or not error.elsewhere:
                     error.earlier = earlier
                     raise
                 earlier = (*earlier, f"{region}: {error}")
-                await asyncio.sleep(pause)
             else:
                 return replace(registration, earlier=earlier) if earlier else registration
         raise MillisDown("; ".join(earlier))
@@ -225,10 +231,20 @@ class Regions:
                     log.warning("Millis refuses the probe", region=region, account=account, why=refusal)
                 said = refusal
             await asyncio.sleep(_BETWEEN_PROBES_SECONDS)
-            rest = max(self._settings.probe_seconds - _BETWEEN_PROBES_SECONDS, 0.0)
             with suppress(TimeoutError):
-                async with asyncio.timeout(rest if self._settings.probe_seconds else None):
+                async with asyncio.timeout(self._rest_before_next_probe(region)):
                     await self._in_doubt[region].wait()
+
+    def _rest_before_next_probe(self, region: str) -> float | None:
+        """Return how many seconds of the pause between two probes remain; None where there are none."""
+        settings = self._settings
+        if not settings.probe_seconds:
+            return None
+        seconds = settings.probe_seconds
+        if self._breakers[region].health is not Health.CLOSED:
+            # Before the breaker's own time is over, so that no caller has to find out that the region is still down.
+            seconds = min(seconds, settings.breaker_seconds / 2)
+        return max(seconds - _BETWEEN_PROBES_SECONDS, 0.0)
 
     async def _probe(self, account: str, region: str) -> str:
         """Look whether *region* answers; return what it objects to, if it does."""

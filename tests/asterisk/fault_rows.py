@@ -20,8 +20,6 @@ from agi_bridge.simulator.fault import Fault
 from agi_bridge.simulator.sip import AudioHeard, CallEvent, CallReport, HungUp, Invited, ReferAnswered, Ringing
 from tests.asterisk.stage import (
     AGENT,
-    GOING_ON_DID,
-    LOBBY,
     NIGHT,
     RECEPTION,
     SECOND_AGENT,
@@ -47,7 +45,6 @@ class Ends(StrEnum):
     DEFAULT = "the dialplan's fallback"
     EITHER_AGENT = "either region's agent"
     TALKS_ON = "the call goes on"
-    GOES_ON = "what follows in the dialplan"
     LEFT = "nothing is left over"
 
 
@@ -277,15 +274,6 @@ async def refers(stage: Stage) -> Played:
     return Played(call)
 
 
-async def leaves_at_once(stage: Stage) -> Played:
-    """Call an agent that answers and hangs up; what the operator wrote after Gosub(millis,…) takes the caller."""
-    stage.agent_does(hang_up_after_seconds=0)
-    async with default_bridge(stage):
-        call = await stage.call(GOING_ON_DID)
-    assert call.heard_hz == (LOBBY,)
-    return Played(call, stage.seconds_until("lobby", call))
-
-
 # The bridge.
 
 
@@ -453,8 +441,10 @@ ONE_REGION_ROWS = (
     row("404, no such agent", Ends.FALLBACK, AT_ONCE, millis("status=404"), R.MILLIS_REFUSED),
     row("422, the request is wrong", Ends.FALLBACK, AT_ONCE, millis("status=422,detail=list"), R.MILLIS_REFUSED),
     row("429", Ends.OTHER_AGENT, AT_ONCE, millis("status=429"), R.ROUTED_FAILOVER),
-    row("429 with `Retry-After: 1`", Ends.OTHER_AGENT, 1.3, millis("status=429,retry-after=1"), R.ROUTED_FAILOVER),
-    row("429 with `Retry-After: 60`", Ends.FALLBACK, AT_ONCE, millis("status=429,retry-after=60"), R.MILLIS_REFUSED),
+    row("429 with `Retry-After: 1`", Ends.OTHER_AGENT, AT_ONCE, millis("status=429,retry-after=1"), R.ROUTED_FAILOVER),
+    row(
+        "429 with `Retry-After: 60`", Ends.OTHER_AGENT, AT_ONCE, millis("status=429,retry-after=60"), R.ROUTED_FAILOVER
+    ),
     row("500", Ends.OTHER_AGENT, AT_ONCE, millis("status=500"), R.ROUTED_FAILOVER),
     row("503", Ends.OTHER_AGENT, AT_ONCE, millis("status=503"), R.ROUTED_FAILOVER),
     row("503 with an HTML page", Ends.OTHER_AGENT, AT_ONCE, millis("status=503,body=html"), R.ROUTED_FAILOVER),
@@ -566,7 +556,25 @@ SIP_ROWS = (
         R.ROUTED_REDIAL,
         R.AGENT_NO_ANSWER,
     ),
-    row("answers, and hangs up at once", Ends.GOES_ON, AT_ONCE, leaves_at_once, R.ROUTED, R.ANSWERED),
+    row(
+        "answers, and hangs up at once",
+        Ends.OTHER_AGENT,
+        AT_ONCE,
+        agent(hang_up_after_seconds=0),
+        R.ROUTED,
+        R.AGENT_DROPPED,
+        R.ROUTED_REDIAL,
+    ),
+    row(
+        "answers, and hangs up at once, in both regions",
+        Ends.FALLBACK,
+        AT_ONCE,
+        agent(both=True, hang_up_after_seconds=0),
+        R.ROUTED,
+        R.AGENT_DROPPED,
+        R.ROUTED_REDIAL,
+        R.AGENT_DROPPED,
+    ),
     row("REFER in the conversation", Ends.TALKS_ON, None, refers, R.ROUTED),
 )
 BRIDGE_ROWS = (

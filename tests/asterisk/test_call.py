@@ -133,7 +133,7 @@ async def test_caller_who_hangs_up_is_named(stage: Stage):
 
 async def test_agent_who_hangs_up_is_named(stage: Stage):
     """When the agent hangs up, the caller's call ends too, without a fallback, and the line says that it was the agent."""
-    stage.agent_does(hang_up_after_seconds=0.1)
+    stage.agent_does(hang_up_after_seconds=1.1)
     async with stage.bridge(), stage.calling():
         hung_up = await stage.saw("caller", HungUp)
         ended = await stage.line("ended")

@@ -26,7 +26,7 @@ async def test_caller_hangs_up(stage: Stage):
 
 async def test_agent_hangs_up(stage: Stage):
     """When the agent hangs up, the dialplan goes on after Gosub(millis-oneline…), and not in the fallback."""
-    stage.agent_does(hang_up_after_seconds=0.1)
+    stage.agent_does(hang_up_after_seconds=1.1)
     async with stage.bridge(), stage.calling(ONELINE_DID):
         await stage.logged("the trunk goes on")
         dial = await stage.line("dial")

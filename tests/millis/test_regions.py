@@ -232,25 +232,40 @@ async def test_last_hope_has_all_the_time_that_is_left():
         assert (await two.register("us-west")).region == "us-west"
 
 
-async def test_advice_to_come_later_is_kept_while_the_caller_can_wait():
-    """After 429 with Retry-After the second try waits that long."""
-    async with stand(timeout_seconds=3.0) as two:
+async def test_other_region_does_not_wait_for_the_advice_of_the_first():
+    """A first region that says when to come again is not waited for while there is another to ask."""
+    async with stand() as two:
         two.west.fault = Fault(status=429, retry_after_seconds=1)
         began = time.monotonic()
         registration = await two.register()
 
     assert registration.region == "eu-west"
-    assert 1.0 <= time.monotonic() - began < 1.0 + GRACE_SECONDS
+    assert time.monotonic() - began < GRACE_SECONDS
 
 
-async def test_advice_to_come_when_the_caller_has_gone_ends_it():
-    """Where Retry-After leads beyond the deadline nobody is asked again, and the caller does not wait."""
+async def test_last_hope_is_asked_again_when_it_says_so():
+    """After 429 with Retry-After from the last region, the second try waits that long, and there is no third."""
+    async with stand(timeout_seconds=3.0) as two:
+        two.west.fault = Fault(status=429, retry_after_seconds=1)
+        two.east.upcoming.append(Fault(status=429, retry_after_seconds=1))
+        began = time.monotonic()
+        registration = await two.register()
+        waited_seconds = time.monotonic() - began
+        two.east.fault = two.west.fault
+        await two.failure()
+
+        assert (registration.region, len(two.east.registrations)) == ("eu-west", 4)
+        assert 1.0 <= waited_seconds < 1.0 + GRACE_SECONDS
+
+
+async def test_advice_to_come_when_the_caller_has_gone_is_not_followed():
+    """Where Retry-After leads beyond the deadline, the call ends at once."""
     async with stand() as two:
         two.west.fault = Fault(status=429, retry_after_seconds=60)
-        error = await two.failure()
+        error = await two.failure("us-west")
 
         assert str(error) == "HTTP 429: simulated fault"
-        assert list(two.east.requests) == []
+        assert len(two.west.registrations) == 1
 
 
 async def test_region_that_is_down_is_passed_over():
@@ -438,6 +453,17 @@ async def test_lost_connection_is_renewed_at_once():
         await probed(two.west, 2)
 
         assert len(two.east.requests) == 1
+
+
+async def test_region_that_is_down_is_probed_before_a_caller_has_to_try_it():
+    """While an outage lasts, probes keep the breaker open, and no caller waits to learn of it once more."""
+    async with stand(breaker_failures=1, breaker_seconds=2.2, probe_seconds=3600) as two:
+        two.west.fault = Fault(status=503)
+        async with two.regions.probing("default", lambda: ("us-west",)):
+            await probed(two.west, 4)
+
+        assert (await two.failure("us-west")).outcome.reason is Reason.MILLIS_DOWN
+        assert dict(two.regions.changes) == {("us-west", "open"): 1}
 
 
 async def test_only_regions_in_use_are_probed():
