@@ -138,7 +138,7 @@ async def test_silent_bridge(stage: Stage, talk, heard: int):
 
 async def test_bridge_stopped_during_the_conversation(stage: Stage):
     """When the agent hangs up, the caller is told, even if the bridge takes the report of the call and never answers."""
-    stage.agent_does(hang_up_after_seconds=0.5)
+    stage.agent_does(hang_up_after_seconds=1.5)
     async with stage.bridge_process() as process, stage.calling():
         await stage.saw("caller", AudioHeard)
         process.send_signal(signal.SIGSTOP)

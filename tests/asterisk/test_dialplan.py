@@ -64,7 +64,7 @@ async def test_limit_of_the_operator_runs_out_at_the_bridge(stage: Stage):
 
 async def test_call_comes_back_after_an_agent(stage: Stage):
     """With Dial's option g, the dialplan goes on after Gosub(millis…), and the stack is as it was."""
-    stage.agent_does(hang_up_after_seconds=0.1)
+    stage.agent_does(hang_up_after_seconds=1.1)
     async with stage.bridge(sales='dial_options = "g"'), stage.calling(NESTED_DID):
         await stage.logged("outer goes on(?s:.*)the trunk goes on")
         ended = await stage.line("ended")
