@@ -195,7 +195,8 @@ class Bridge:
             outcome = await self._told(session, visit, decided)
         finally:
             session.close()
-            write = log.info if outcome.result in (Result.COMPLETED, Result.CALLER) else log.warning
+            well = outcome.result in (Result.COMPLETED, Result.CALLER) and outcome is not ROUTED_STANDBY
+            write = log.info if well else log.warning
             ended = self._clock()
             write("call", **visit.line(outcome, ended))
             self._count(visit, outcome, ended - visit.started)

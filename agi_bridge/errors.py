@@ -114,7 +114,7 @@ class UnsafeText(BridgeError):
 class MillisError(BridgeError):
     """The call could not be registered with Millis.
 
-    `earlier` says how the regions failed that were asked before this one. Where `elsewhere` is true, something other than
+    `region` is the one that was asked, and `earlier` says how those failed that were asked before it. Where `elsewhere` is true, something other than
     the asked region may still take the call: another region, or the rule's standby URI. Where `shows_outage` is true, the
     region itself is in trouble, and not merely this call.
     """
@@ -122,10 +122,12 @@ class MillisError(BridgeError):
     outcome = Outcome(Result.MILLIS, Reason.MILLIS_UNREACHABLE)
     elsewhere = True
     shows_outage = False
+    region: str = ""
     earlier: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "; ".join((*self.earlier, super().__str__()))
+        said = super().__str__()
+        return "; ".join((*self.earlier, f"{self.region}: {said}")) if self.earlier else said
 
 
 class MillisUnreachable(MillisError):

@@ -609,7 +609,7 @@ async def test_the_standby_uri_is_dialled_when_the_api_is_down(error: Exception)
     assert session.set["MILLIS_DIAL"] == "PJSIP/millis/sip:standby@sip.millis.ai"
     assert (session.set["MILLIS_STATUS"], session.set["MILLIS_REASON"]) == ("ok", "routed-standby")
     assert (session.set["MILLIS_CALL_ID"], session.set["MILLIS_REDIAL"]) == ("", "")
-    assert (line["reason"], line["detail"]) == ("routed-standby", str(error))
+    assert (line["reason"], line["detail"], line["log_level"]) == ("routed-standby", str(error), "warning")
 
 
 @pytest.mark.parametrize(

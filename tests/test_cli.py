@@ -478,7 +478,7 @@ def test_register_without_a_network(run, configured):
 
     assert code == FAILED
     assert table(out)["status"].startswith(
-        "millis-unreachable: the connection to http://127.0.0.1:1 failed: Cannot connect"
+        "millis-unreachable: the connection to http://127.0.0.1:1 failed: Connection refused"
     )
 
 
@@ -898,7 +898,7 @@ async def test_health_names_a_region_that_is_down(run, tmp_path):
         config.write_text(config.read_text().replace("[defaults]", "breaker_failures = 1\n[defaults]"))
         async with serving(config) as served:
             await served.started()
-            await served.wrote("region", state="open")
+            await served.wrote("region is down", state="open")
             code, out, _ = await asyncio.to_thread(run, "health", "--url", "{}:{}".format(*served.web_address))
 
     assert (code, out.partition("; version")[0]) == (DONE, "worker 1 of 1: ready; region us-west is open")

@@ -104,8 +104,8 @@ def test_error_reads_as_a_sentence(error, text):
 def test_error_says_how_the_regions_before_it_failed():
     """What was tried before stands in front of what ended the call."""
     error = MillisRefused(503, "")
-    error.earlier = ("us-west: known to be down",)
-    assert str(error) == "us-west: known to be down; HTTP 503"
+    error.region, error.earlier = "eu-west", ("us-west: known to be down",)
+    assert str(error) == "us-west: known to be down; eu-west: HTTP 503"
 
 
 @pytest.mark.parametrize(

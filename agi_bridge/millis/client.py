@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import ssl
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -170,7 +172,7 @@ class MillisClient:
         except aiohttp.ClientPayloadError as error:
             raise MillisUnreachable(f"{where} broke off in its answer") from error
         except aiohttp.ClientConnectionError as error:
-            raise MillisUnreachable(f"the connection to {where} failed: {error}") from error
+            raise MillisUnreachable(f"the connection to {where} failed: {_why(error)}") from error
         except aiohttp.ClientError as error:
             raise MillisNonsense(f"{where} does not speak HTTP as expected: {type(error).__name__}") from error
         # An answer may repeat what was sent, and errors quote answers.
@@ -207,3 +209,13 @@ class MillisClient:
                     break  # the status says enough
                 raise MillisNonsense(f"the answer has more than {limit} bytes")
         return answer
+
+
+def _why(error: aiohttp.ClientConnectionError) -> str:
+    """Return why a connection failed, in the system's words; aiohttp's own tell the address again, and of TLS where there is none."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    # TLS and DNS number their errors in their own ways.
+    number = cause.errno if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) else None
+    if number is not None and number > 0:
+        return os.strerror(number)
+    return str(cause)

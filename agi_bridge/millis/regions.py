@@ -118,6 +118,7 @@ class Regions:
             for region in REGIONS
         }
         self._in_doubt = {region: asyncio.Event() for region in REGIONS}
+        self._trouble: dict[str, str] = {}  # the latest, by region
         # A probe makes a connection anew before a caller needs it, or finds that the region has gone.
         client.on_lost = lambda region: self._in_doubt[region].set()
         self._settings = settings
@@ -172,7 +173,7 @@ class Regions:
                     await asyncio.sleep(advice)
                     to_ask, waited = [region], True
                 elif not another or not error.elsewhere:
-                    error.earlier = earlier
+                    error.region, error.earlier = region, earlier
                     raise
                 earlier = (*earlier, f"{region}: {error}")
             else:
@@ -187,6 +188,7 @@ class Regions:
         except MillisError as error:
             self.orphaned += isinstance(error, MillisTimeout)
             if error.shows_outage:
+                self._trouble[region] = str(error)
                 breaker.failed(self._clock())
                 self._in_doubt[region].set()
             else:
@@ -254,6 +256,7 @@ class Regions:
             await self._client.probe(account, region, self._settings.seconds_for_one_region)
         except MillisError as error:
             if error.shows_outage:
+                self._trouble[region] = str(error)
                 breaker.failed(self._clock())
                 return ""
             refusal = str(error)
@@ -262,5 +265,8 @@ class Regions:
 
     def _changed(self, region: str, before: Health, health: Health) -> None:
         self.changes[region, health.value] += 1
-        write = log.warning if health is Health.OPEN else log.info
-        write("region", region=region, state=health.value, before=before.value)
+        fields = {"region": region, "state": health.value, "before": before.value}
+        if health is Health.OPEN:
+            log.warning("region is down", **fields, why=self._trouble[region])
+        else:
+            log.info("region is tried" if health is Health.HALF_OPEN else "region is well", **fields)
