@@ -84,9 +84,8 @@ class Service:
             log.warning("configuration", path=warning.path, why=warning.message, hint=warning.suggestion)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.millis)
-            # Without a key there is no rule that registers calls, and nothing to ask Millis with.
-            for account in list(self.config.api_keys)[:1]:
-                await stack.enter_async_context(self.regions.probing(account, lambda: _regions_in_use(self.config)))
+            probing = self.regions.probing(lambda: next(iter(self.config.api_keys)), self._regions_in_use)
+            await stack.enter_async_context(probing)
             await stack.enter_async_context(self.web)
             await stack.enter_async_context(self.agi)
             self._stack = stack.pop_all()
@@ -117,6 +116,11 @@ class Service:
             region_states=self.regions.states(),
             region_changes=self.regions.changes,
         )
+
+    def _regions_in_use(self) -> set[str]:
+        """Return the regions that rules name; none where no key is needed, because every rule rejects."""
+        rules = self.config.rules.rules if self.config.api_keys else ()
+        return {region for rule in rules if not rule.reject for region in rule.agent.regions}
 
     def _not_ready(self) -> str:
         if self.agi.draining:
@@ -171,10 +175,6 @@ async def open_millis(config: Config) -> AsyncIterator[Regions]:
 def millis_client(config: Config) -> MillisClient:
     """Return what speaks with Millis, once it is entered."""
     return MillisClient(config.millis, _keys(config))
-
-
-def _regions_in_use(config: Config) -> set[str]:
-    return {region for rule in config.rules.rules if not rule.reject for region in rule.agent.regions}
 
 
 def _keys(config: Config) -> dict[str, str]:

@@ -25,7 +25,7 @@ from agi_bridge.dialplan import (
     outcome_of_dial,
     safe_call_id,
 )
-from agi_bridge.errors import BridgeError, CallerHungUp, MillisError, MillisTimeout
+from agi_bridge.errors import BridgeError, CallerHungUp, MillisError
 from agi_bridge.routing import Route, choose_route
 
 if TYPE_CHECKING:
@@ -343,11 +343,12 @@ class Bridge:
             session.begin_set_variables(visit.to_tell)
             visit.to_tell = {}
         asked_at = self._clock()
+        visit.registration = None
         visit.orphaned = True  # which is what remains if the caller leaves before the answer comes
         try:
             visit.registration = await self._millis.register(account, regions, body)
         except MillisError as error:
-            visit.orphaned = isinstance(error, MillisTimeout)
+            visit.orphaned = error.may_be_registered
             raise
         finally:
             visit.millis_seconds = self._clock() - asked_at

@@ -112,7 +112,7 @@ def test_error_says_how_the_regions_before_it_failed():
     ("error", "elsewhere", "shows_outage"),
     [
         (MillisUnreachable(""), True, True),
-        (MillisTimeout(""), True, True),
+        (MillisTimeout(""), True, False),
         (MillisDown(""), True, False),
         (MillisNonsense(""), True, False),
         (MillisBusy(""), False, False),

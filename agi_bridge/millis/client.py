@@ -162,17 +162,21 @@ class MillisClient:
             ):
                 status, answer = response.status, await self._bounded(response)
         except aiohttp.ConnectionTimeoutError as error:
+            self._forget_addresses()
             raise MillisUnreachable(
                 f"no connection to {where} within {self._settings.connect_timeout_seconds} s"
             ) from error
         except TimeoutError as error:
             raise MillisTimeout(f"no answer from {where} within {timeout_seconds:.3g} s") from error
         except aiohttp.ServerDisconnectedError as error:
-            raise MillisUnreachable(f"{where} closed the connection without an answer") from error
+            raise MillisUnreachable(f"{where} closed the connection without an answer", sent=True) from error
         except aiohttp.ClientPayloadError as error:
-            raise MillisUnreachable(f"{where} broke off in its answer") from error
-        except aiohttp.ClientConnectionError as error:
+            raise MillisUnreachable(f"{where} broke off in its answer", sent=True) from error
+        except aiohttp.ClientConnectorError as error:
+            self._forget_addresses()
             raise MillisUnreachable(f"the connection to {where} failed: {_why(error)}") from error
+        except aiohttp.ClientConnectionError as error:
+            raise MillisUnreachable(f"the connection to {where} failed: {_why(error)}", sent=True) from error
         except aiohttp.ClientError as error:
             raise MillisNonsense(f"{where} does not speak HTTP as expected: {type(error).__name__}") from error
         # An answer may repeat what was sent, and errors quote answers.
@@ -181,6 +185,12 @@ class MillisClient:
             advice = retry_after_seconds(response.headers.get("retry-after", ""))
             raise MillisRefused(status, error_detail(answer), advice)
         return answer
+
+    def _forget_addresses(self) -> None:
+        """Ask DNS anew before the next connection: a host that cannot be reached may have moved."""
+        connector = self._http.connector
+        assert isinstance(connector, aiohttp.TCPConnector)  # noqa: S101 - the pool above
+        connector.clear_dns_cache()
 
     async def _send(self, method: str, url: str, account: str, body: bytes | None) -> aiohttp.ClientResponse:
         """Send; again where Millis had closed a kept connection that we still took for open.
