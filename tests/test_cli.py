@@ -173,7 +173,7 @@ def test_no_command_shows_the_help(run, command):
         ("route", "Error: Missing option '--did'."),
         ("register --caller 1", "Error: Missing option '--did'."),
         ("simulate call", "Error: Missing option '--did'."),
-        ("route --did 1 --arg a=1 --arg a=2", "Error: Invalid value for --arg: AGI argument 'a' is given twice"),
+        ("route --did 1 --arg a=1 --arg a=2", "Error: Invalid value for --arg: an AGI argument is given twice"),
         (
             "standby create --rule nosuch",
             'Error: Invalid value for --rule: there is no [[route]] with the name "nosuch"',
