@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -36,6 +36,12 @@ from agi_bridge.web.client import ask_readiness, ask_reload, reachable
 T = TypeVar("T")
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+
+_USUAL_URL = "http://127.0.0.1:4574"
+_IF_CHANGED = "if listen under [web] was changed since the bridge began, name the old address with --url; SIGHUP reloads without it"
+
+# What an operator calls the state of a breaker.
+_REGION_WORDS = {"open": "is down", "half-open": "is being tried again"}
 
 DEFAULT_CONFIGS = ("bridge.toml", "/etc/agi-bridge/bridge.toml")
 
@@ -154,7 +160,8 @@ def serve(
 @commands.command()
 def health(config_file: ConfigOption = None, url: UrlOption = None, as_json: JsonOption = False) -> int:
     """Ask a running bridge whether it is ready. Asks every worker."""
-    answers = [_readiness(address) for address in _each_worker(_web_address(config_file, url))]
+    addresses = _workers(url, lambda: _where_to_ask(config_file))
+    answers = [_readiness(address, number, len(addresses)) for number, address in enumerate(addresses, 1)]
     if as_json:
         _print_json(answers)
     else:
@@ -164,14 +171,28 @@ def health(config_file: ConfigOption = None, url: UrlOption = None, as_json: Jso
 
 
 @commands.command()
-def reload(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
+def reload(config_file: ConfigOption = None, url: UrlOption = None, as_json: JsonOption = False) -> int:
     """Make the running bridge read its configuration anew. A bad file is refused, here and there, and changes nothing."""
-    answers = [_reloaded(address) for address in _each_worker(_web_address(config_file, None))]
+
+    def read() -> tuple[config.WebSettings, int]:
+        # The keys may be in the environment of the service alone.
+        loaded = _load(config_file, need_keys=False)
+        return loaded.web, loaded.agi.workers
+
+    try:
+        addresses = _workers(url, read)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        file = str(_config_path(config_file).absolute())
+        _print_json([{"config_file": file, "problems": [_as_dict(each) for each in error.problems]}])
+        return MISUSED
+    answers = [_reloaded(address) for address in addresses]
     if as_json:
         _print_json(answers)
     else:
         for number, answer in enumerate(answers, 1):
-            _print_reloaded(f"worker {number}: " if len(answers) > 1 else "", answer)
+            _print_reloaded(f"worker {number} of {len(answers)}: " if len(answers) > 1 else "", answer)
     if any("problems" in answer for answer in answers):
         return MISUSED
     return DONE if all("changed" in answer for answer in answers) else FAILED
@@ -509,14 +530,17 @@ def _route_facts(loaded: config.Config, call: Call, chosen: Route) -> dict[str, 
 def _load(config_file: str | None, *, need_keys: bool = True) -> config.Config:
     """Read the configuration file; files that it names are relative to its own folder."""
     path = _config_path(config_file)
+    return config.load(_text(path), os.environ, lambda name: (path.parent / name).read_bytes(), need_keys=need_keys)
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
     except OSError as error:
         problem = Problem(str(path), f"cannot be read: {error.strerror}", "name the file with --config")
         raise ConfigError([problem]) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem(str(path), "is not UTF-8 text")]) from None
-    return config.load(text, os.environ, lambda name: (path.parent / name).read_bytes(), need_keys=need_keys)
 
 
 def _config_path(config_file: str | None) -> Path:
@@ -525,32 +549,55 @@ def _config_path(config_file: str | None) -> Path:
     return next((path for path in map(Path, DEFAULT_CONFIGS) if path.exists()), Path(DEFAULT_CONFIGS[0]))
 
 
-def _web_address(config_file: str | None, url: str | None) -> config.Address:
-    """Return where the first worker of the running bridge is asked."""
+def _workers(url: str | None, read: Callable[[], tuple[config.WebSettings, int]]) -> list[config.Address]:
+    """Return where every worker of the running bridge is asked: as *url* says, else as the configuration that *read* gets."""
     if url is not None:
+        return _each_worker([_web_address(url)])
+    web, count = read()
+    if not web.listen:
+        raise NotRunning(f"the bridge cannot be asked, because listen under [web] is empty; {_IF_CHANGED}")
+    try:
+        return _each_worker([reachable(web.addresses(number)[0]) for number in range(1, count + 1)])
+    except NotRunning as error:
+        raise NotRunning(f"{error}; {_IF_CHANGED}") from error
+
+
+def _where_to_ask(config_file: str | None) -> tuple[config.WebSettings, int]:
+    """Read no more of the file than is needed to ask, and say how to do without."""
+    try:
+        return config.where_to_ask(_text(_config_path(config_file)))
+    except ConfigError as error:
+        hint = Problem("--url", f"asks without a configuration file, such as --url {_USUAL_URL}")
+        raise ConfigError([*error.problems, hint]) from None
+
+
+def _web_address(url: str) -> config.Address:
+    try:
+        return config.parse_address(url.removeprefix("http://").rstrip("/"))
+    except ValueError:
+        message = f"must be the address and port under [web], such as {_USUAL_URL}"
+        raise typer.BadParameter(message, param_hint="--url") from None
+
+
+def _each_worker(known: Sequence[config.Address]) -> list[config.Address]:
+    """Return where every worker is asked, each on the port after the one before; the first that answers knows how many."""
+    failures = []
+    for address in known:
         try:
-            return config.parse_address(url.removeprefix("http://").rstrip("/"))
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--url") from None
-    # The keys may be in the environment of the service alone.
-    addresses = _load(config_file, need_keys=False).web.addresses(1)
-    if not addresses:
-        raise NotRunning("the bridge cannot be asked, because listen under [web] is empty")
-    return reachable(addresses[0])
+            standing = ask_readiness(address).content
+        except NotRunning as error:
+            failures.append(error)
+            continue
+        first = address.port + 1 - standing["worker"]
+        return [config.Address(address.host, first + place) for place in range(standing["workers"])]
+    raise failures[0]
 
 
-def _each_worker(first: config.Address) -> list[config.Address]:
-    """Return where every worker is asked, each on the port after the one before; the first says how many there are."""
-    workers = ask_readiness(first).content.get("workers")
-    count = workers if isinstance(workers, int) else 1
-    return [config.Address(first.host, first.port + place) for place in range(count)]
-
-
-def _readiness(address: config.Address) -> dict[str, Any]:
+def _readiness(address: config.Address, number: int, of: int) -> dict[str, Any]:
     try:
         return ask_readiness(address).content
     except NotRunning as error:
-        return {"ready": False, "why_not": str(error)}
+        return {"worker": number, "workers": of, "ready": False, "why_not": str(error)}
 
 
 def _reloaded(address: config.Address) -> dict[str, Any]:
@@ -561,15 +608,16 @@ def _reloaded(address: config.Address) -> dict[str, Any]:
 
 
 def _health_line(answer: dict[str, Any]) -> str:
-    standing = "ready" if answer.get("ready") else f"not ready: {answer.get('why_not')}"
-    if "worker" not in answer:
-        return standing
+    line = f"worker {answer['worker']} of {answer['workers']}: "
+    line += "ready" if answer["ready"] else f"not ready: {answer.get('why_not')}"
+    if "version" not in answer:
+        return line
     # A closed breaker is one that lets calls through, which is nothing to tell.
-    down = (f"; region {region} is {state}" for region, state in answer.get("regions", {}).items() if state != "closed")
-    return (
-        f"worker {answer.get('worker')} of {answer.get('workers')}: {standing}{''.join(down)}; version {answer.get('version')}, "
-        f"{answer.get('config_file')} of {answer.get('config_loaded_at')}"
-    )
+    for region, state in answer.get("regions", {}).items():
+        line += f"; region {region} {_REGION_WORDS[state]}" if state in _REGION_WORDS else ""
+    if waiting := answer.get("needs_restart"):
+        line += f"; restart pending for: {', '.join(waiting)}"
+    return f"{line}; version {answer['version']}, {answer.get('config_file')} of {answer.get('config_loaded_at')}"
 
 
 def _print_reloaded(worker: str, answer: dict[str, Any]) -> None:

@@ -436,16 +436,34 @@ def load(text: str, environ: Mapping[str, str], read_file: ReadFile, *, need_key
     *read_file* returns the bytes of a file named in the configuration, or raises OSError. Without *need_keys*, a missing
     Millis key is no problem: nothing will be registered.
     """
-    try:
-        raw = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        hint = 'texts and phone numbers stand in quotes, such as did = "+15551230001"'
-        raise ConfigError([Problem("file", f"is not TOML: {error}", hint)]) from None
+    raw = _parsed(text)
     try:
         file, problems = _readable(raw)
     except RecursionError:
         raise ConfigError([Problem("file", "has tables inside tables, hundreds deep")]) from None
     return _Reader(file, problems, environ, read_file).config(need_keys)
+
+
+def where_to_ask(text: str) -> tuple[WebSettings, int]:
+    """Return where a running bridge is asked, and how many workers it has; raise ConfigError.
+
+    All the rest of the file may be wrong: a bridge that runs can be asked while its next configuration is being written.
+    """
+    raw = _parsed(text)
+    agi = raw.get("agi")
+    workers = {"workers": agi["workers"]} if isinstance(agi, dict) and "workers" in agi else {}
+    file, problems = _readable({"web": raw.get("web", {}), "agi": workers})
+    if problems:
+        raise ConfigError(problems)
+    return file.web, file.agi.workers
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        hint = 'texts and phone numbers stand in quotes, such as did = "+15551230001"'
+        raise ConfigError([Problem("file", f"is not TOML: {error}", hint)]) from None
 
 
 def _readable(raw: Mapping[str, Any]) -> tuple[File, list[Problem]]:

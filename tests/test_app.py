@@ -3,11 +3,10 @@
 import asyncio
 import json
 import os
-import random
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from agi_bridge.simulator.asterisk import AsteriskSide, PlayedCall, play_call
 from agi_bridge.simulator.command import DialEnding
 from agi_bridge.simulator.millis import Fault, SimulatedMillis
-from tests.served import PATIENCE_SECONDS, Served, serving, write_config
+from tests.served import PATIENCE_SECONDS, Served, serving, two_free_ports, write_config
 
 DID = ("did=+15551230001",)
 
@@ -283,15 +282,6 @@ async def test_restart_with_an_inherited_socket_refuses_nobody(tmp_path: Path, a
 
 
 # Several processes
-
-
-def two_free_ports() -> int:
-    """Return a port that is free, as is the next one, and that the kernel gives to nobody who asks for any."""
-    while True:
-        port = random.randrange(20_000, 30_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            socket.create_server(("127.0.0.1", port + 1)).close()
-            return port
 
 
 @asynccontextmanager
