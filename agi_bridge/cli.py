@@ -7,12 +7,15 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 from urllib.parse import quote
@@ -23,7 +26,17 @@ from agi_bridge import __version__, app, config, log, metadata
 from agi_bridge.agi.protocol import Request
 from agi_bridge.call import Call
 from agi_bridge.dialplan import SipUri, dial_options, dial_string, safe_call_id
-from agi_bridge.errors import AgiProtocolError, BadSipUri, BridgeError, ConfigError, MillisError, NotRunning, Problem
+from agi_bridge.errors import (
+    AgiProtocolError,
+    BadSipUri,
+    BridgeError,
+    CannotListen,
+    ConfigError,
+    MillisError,
+    MillisRefused,
+    NotRunning,
+    Problem,
+)
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.routing import Agent, Route, Rule, choose_route
@@ -203,10 +216,10 @@ def check(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Name all that is wrong with the configuration. Warnings stop nothing."""
     problems: Sequence[Problem] = ()
     warnings: Sequence[Problem] = ()
-    routes = 0
+    rules = 0
     try:
         loaded = _load(config_file)
-        warnings, routes = loaded.warnings, len(loaded.rules.rules)
+        warnings, rules = loaded.warnings, len(loaded.rules.rules)
     except ConfigError as error:
         problems = error.problems
     if as_json:
@@ -218,7 +231,7 @@ def check(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
         _complain(f"warning: {warning}")
     if problems:
         return MISUSED
-    typer.echo(f"the configuration is good: {routes} routes")
+    typer.echo(f"the configuration is good: {app.counted(rules, 'rule')}")
     return DONE
 
 
@@ -270,7 +283,8 @@ def create_standby(
     """Have Millis keep a SIP URI for a rule's agent. Prints the line for the rule, and the id to delete it by."""
     loaded = _load(config_file)
     named = _named_rule(loaded, rule)
-    return _run(_create_standby(loaded, named, _known_region(region) or named.agent.regions[0], as_json))
+    region = _known_region(region) or named.agent.regions[0]
+    return _run(_create_standby(loaded, named, region, config_file, as_json))
 
 
 @standby.command("list")
@@ -398,7 +412,9 @@ async def _register(loaded: config.Config, call: Call, rule: Rule, as_json: bool
     return DONE if facts["status"] == "registered" else FAILED
 
 
-async def _create_standby(loaded: config.Config, rule: Rule, region: str, as_json: bool) -> int:
+async def _create_standby(
+    loaded: config.Config, rule: Rule, region: str, config_file: str | None, as_json: bool
+) -> int:
     facts: dict[str, Any] = {"rule": rule.name, "account": rule.agent.account, "region": region}
     async with app.millis_client(loaded) as millis:
         facts |= await _made_standby(millis, loaded, rule.agent, region)
@@ -408,7 +424,10 @@ async def _create_standby(loaded: config.Config, rule: Rule, region: str, as_jso
     else:
         _print_table({name: value for name, value in facts.items() if name != "standby_uri"})
         if uri:
-            typer.echo(f'\nThe line for the rule:\nstandby_uri = "{uri}"')
+            where = ("--config", config_file) if config_file else ()
+            whose = ("--account", rule.agent.account, "--region", region)
+            delete = shlex.join(("agi-bridge", "standby", "delete", f"--id={facts['id']}", *whose, *where))
+            typer.echo(f'\nTo delete it again:\n{delete}\n\nThe line for the rule:\nstandby_uri = "{uri}"')
     return DONE if uri else FAILED
 
 
@@ -444,6 +463,11 @@ async def _deletion(millis: MillisClient, loaded: config.Config, account: str, r
     """Delete a SIP URI at Millis and return how that went."""
     try:
         await millis.delete_endpoint(account, region, call_id, loaded.millis.timeout_seconds)
+    except MillisRefused as error:
+        # A SIP URI is known in the region that made it.
+        others = " or ".join(f"--region {name}" for name in REGIONS if name != region)
+        hint = f"; {region} was asked, try {others}" if error.status == HTTPStatus.NOT_FOUND else ""
+        return f"{error.outcome.reason}: {error}{hint}"
     except MillisError as error:
         return f"{error.outcome.reason}: {error}"
     return "deleted"
@@ -465,9 +489,14 @@ def _known_region(region: str | None) -> str | None:
 
 
 async def _simulate_millis(host: str, port: int, sip_host: str, key: str | None, fault: Fault) -> None:
-    async with SimulatedMillis(
-        host, port, key=key, sip_host=sip_host, fault=fault, on_request=_print_request
-    ) as millis:
+    millis = SimulatedMillis(host, port, key=key, sip_host=sip_host, fault=fault, on_request=_print_request)
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(millis)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            where = config.Address(host, port)
+            raise CannotListen(f"cannot listen on {where}: {why}; choose another address or --port") from error
         typer.echo(f"simulated Millis at {millis.url}; stop it with Ctrl-C")
         await asyncio.Event().wait()
 

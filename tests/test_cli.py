@@ -222,7 +222,7 @@ def test_fault_that_does_not_exist(run):
 
 def test_check_of_a_good_configuration(run, configured):
     """A good configuration is called so."""
-    assert run("check") == (DONE, "the configuration is good: 3 routes\n", "")
+    assert run("check") == (DONE, "the configuration is good: 3 rules\n", "")
     code, out, err = run("check", "--json")
 
     assert (code, json.loads(out), err) == (DONE, {"problems": [], "warnings": []}, "")
@@ -285,7 +285,7 @@ def test_warnings_stop_nothing(run, tmp_path, configured):
 
     assert run("check") == (
         DONE,
-        "the configuration is good: 3 routes\n",
+        "the configuration is good: 3 rules\n",
         f"warning: agi.listen: {message} ({suggestion})\n",
     )
     code, out, err = run("check", "--json")
@@ -515,6 +515,8 @@ async def test_standby_is_made_for_the_agent_of_a_rule(run, millis, tmp_path):
     assert (code, err) == (DONE, "")
     (call_id,) = millis.endpoints
     facts, line = out.split("\n\nThe line for the rule:\n")
+    facts, delete = facts.split("\n\nTo delete it again:\n")
+    assert delete == f"agi-bridge standby delete --id={call_id} --account default --region us-west"
     assert table(facts) == {
         "rule": "sales",
         "account": "default",
@@ -599,7 +601,22 @@ async def test_standby_is_deleted_once(run, millis, tmp_path):
     assert table(out) == {"account": "default", "region": "us-west", "id": call_id, "status": "deleted"}
     assert not millis.endpoints
     code, out, _ = await asyncio.to_thread(run, "standby", "delete", "--id", call_id, "--json")
-    assert (code, json.loads(out)["status"]) == (FAILED, "millis-refused: HTTP 404: SIP endpoint not found")
+    assert (code, json.loads(out)["status"]) == (
+        FAILED,
+        "millis-refused: HTTP 404: SIP endpoint not found; us-west was asked, try --region eu-west",
+    )
+
+
+async def test_printed_command_deletes_the_standby(run, millis, tmp_path):
+    """What create prints is a whole command, which names the region that made the URI and the file that was read."""
+    path = str(tmp_path / "bridge.toml")
+    made = ("standby", "create", "--rule", "sales", "--region", "eu-west", "--config", path)
+    _, out, _ = await asyncio.to_thread(run, *made)
+    (command,) = (line for line in out.splitlines() if line.startswith("agi-bridge "))
+
+    assert ("--region eu-west" in command, f"--config {path}" in command) == (True, True)
+    assert (await asyncio.to_thread(run, *command.split()[1:]))[0] == DONE
+    assert not millis.endpoints
 
 
 async def test_deleting_a_standby_tells_which_rules_still_dial_it(run, millis, tmp_path):
@@ -797,10 +814,13 @@ def test_serve_on_a_port_that_is_taken(configured, tmp_path):
 def test_simulated_millis_on_a_port_that_is_taken(run):
     """The simulator, too, tells of a port in use in one line."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        code, out, err = run("simulate", "millis", "--port", str(taken.getsockname()[1]))
+        port = taken.getsockname()[1]
+        code, out, err = run("simulate", "millis", "--port", str(port))
 
     assert (code, out) == (FAILED, "")
-    assert err.startswith("agi-bridge: [Errno 98]")
+    assert err == (
+        f"agi-bridge: cannot listen on 127.0.0.1:{port}: Address already in use; choose another address or --port\n"
+    )
 
 
 def test_simulated_millis_prints_what_it_is_asked(run, configured):
