@@ -181,11 +181,6 @@ def millis_client(config: Config) -> MillisClient:
     return MillisClient(config.millis, _keys(config))
 
 
-def counted(count: int, noun: str) -> str:
-    """Return "1 rule" or "2 rules"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def _regions_in_use(config: Config) -> set[str]:
     return {region for rule in config.rules.rules if not rule.reject for region in rule.agent.regions}
 
@@ -340,6 +335,11 @@ async def _until_parent_is_gone(wire: socket.socket, stop: asyncio.Event) -> Non
             pass
     log.warning("the parent is gone")
     stop.set()
+
+
+def counted(count: int, noun: str) -> str:
+    """Return "1 rule" or "2 rules"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _status(config: Config) -> str:

@@ -445,11 +445,7 @@ def load(text: str, environ: Mapping[str, str], read_file: ReadFile, *, need_key
     *read_file* returns the bytes of a file named in the configuration, or raises OSError. Without *need_keys*, a missing
     Millis key is no problem: nothing will be registered.
     """
-    raw = _parsed(text)
-    try:
-        file, problems = _readable(raw)
-    except RecursionError:
-        raise ConfigError([Problem("file", "has tables inside tables, hundreds deep")]) from None
+    file, problems = _checked(_parsed(text))
     return _Reader(file, problems, environ, read_file).config(need_keys)
 
 
@@ -461,7 +457,7 @@ def where_to_ask(text: str) -> tuple[WebSettings, int]:
     raw = _parsed(text)
     agi = raw.get("agi")
     workers = {"workers": agi["workers"]} if isinstance(agi, dict) and "workers" in agi else {}
-    file, problems = _readable({"web": raw.get("web", {}), "agi": workers})
+    file, problems = _checked({"web": raw.get("web", {}), "agi": workers})
     if problems:
         raise ConfigError(problems)
     return file.web, file.agi.workers
@@ -473,6 +469,13 @@ def _parsed(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         hint = 'texts and phone numbers stand in quotes, such as did = "+15551230001"'
         raise ConfigError([Problem("file", f"is not TOML: {error}", hint)]) from None
+
+
+def _checked(raw: Mapping[str, Any]) -> tuple[File, list[Problem]]:
+    try:
+        return _readable(raw)
+    except RecursionError:
+        raise ConfigError([Problem("file", "has tables inside tables, hundreds deep")]) from None
 
 
 def _readable(raw: Mapping[str, Any]) -> tuple[File, list[Problem]]:

@@ -1373,3 +1373,5 @@ def test_where_a_bridge_is_asked_is_read_from_a_file_that_is_not_finished():
     assert where_to_ask("agi = 1") == (WebSettings(), 1)
     with pytest.raises(ConfigError, match=r'^web.listn: there is no such key \(did you mean "listen"\?\)$'):
         where_to_ask(unfinished.replace("[web]\nlisten", "[web]\nlistn"))
+    with pytest.raises(ConfigError, match=r"^file: has tables inside tables, hundreds deep$"):
+        where_to_ask(f"[web]\nx{'.a' * 900} = 1")
