@@ -99,7 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     cli.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="such as: dialplan show millis")
     cli.set_defaults(verb=_cli)
 
-    sipp = verbs.add_parser("sipp", help="run SIPp in this folder")
+    # No argument can begin with a NUL, so argparse takes none of SIPp's for an option of ours, not even the first.
+    sipp = verbs.add_parser("sipp", help="run SIPp in this folder", prefix_chars="\0", add_help=False)
     sipp.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="given to SIPp as they are")
     sipp.set_defaults(verb=_sipp)
     return parser

@@ -627,6 +627,27 @@ are the defaults of the bridge and of the shipped dialplan.
   `no-bridge` is the dialplan's, in Asterisk's log.
 - **Measured here** is the time on one small machine with everybody on it: the caller, Asterisk, the bridge, Millis and the
   agents. A row that is late is played again, twice at most, for the machine may have been busy with something else.
+  The Asterisk was 22.10.1.
+
+**At worst** a caller waits for just under half a minute: 3.9 s for the registration (`timeout_seconds`), 10 s of ringing
+(`ring_timeout_seconds`) and 1 s for the report (`MILLIS_REPORT_SECONDS`), all of it twice. A rule's `prompt` comes on top, once. A
+bridge that is itself stuck costs 6 s at most (`MILLIS_BUDGET_SECONDS`), and then the caller is in the fallback.
+
+**A region that is well again** is found by a probe: while it is down, one goes out every `breaker_seconds` / 2, which is 5 s, or
+every `probe_seconds` where that is shorter. Once a probe is answered, the next call tries the region, one alone; if that succeeds,
+all calls do. Without probes (`probe_seconds = 0`) a call tries it `breaker_seconds` after its last failure.
+
+**The standby URI** is dialled when the API is down: no connection, no answer in time, 429, 5xx, an answer that makes no sense, or
+every region known to be down. It is not dialled after another refusal (401, 402, 404, 422), `bad-uri`, or a limit of our own
+(`busy`): those say that something is to be mended. If the standby's leg fails, the caller takes the fallback at once; there is no
+redial.
+
+**A PBX that has lost its network, or its bridge's machine,** sees a bridge that accepts no connection: each caller waits for up to
+2 s, then takes the dialplan's fallback. That cannot happen to a bridge on the PBX itself, where Millis is what cannot be had.
+
+**A region whose SIP side is silent** while its API is well costs every caller `ring_timeout_seconds` before the redial, call after
+call: only the health of the API is watched. The log has `agent-no-answer` and then `routed-redial` for each. Set `region` to the
+other one, lower `ring_timeout_seconds`, and [reload](operations.md#reload).
 """
 
 CONCLUSION = """\
