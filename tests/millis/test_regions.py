@@ -385,9 +385,11 @@ async def test_probes_outlive_what_nobody_foresaw():
     """An unexpected failure of a probe is told, and the next one is sent all the same."""
     accounts = iter(["no-such-account"])
     with capture_logs() as lines:
-        async with stand(probe_seconds=0.05) as two:
-            async with two.regions.probing(lambda: next(accounts, "default"), lambda: ("us-west",)):
-                await probed(two.west)
+        async with (
+            stand(probe_seconds=0.05) as two,
+            two.regions.probing(lambda: next(accounts, "default"), lambda: ("us-west",)),
+        ):
+            await probed(two.west)
 
     assert [line["event"] for line in lines] == ["a probe failed unexpectedly"]
 
