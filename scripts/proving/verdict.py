@@ -63,6 +63,8 @@ def _trouble(lines: Sequence[Mapping[str, Any]], at_desk: int, *, waits: bool) -
     # Asked and told in turns; a second time where the rule redials.
     if verbs != [("route", "ended")[place % 2] for place in range(len(verbs))]:
         return f"its lines are {_story(lines)}"
+    if verbs[-1] == "route" and str(lines[-1]["reason"]).startswith("routed"):
+        return f"nobody reported how it ended after {_story(lines)}"
     ways = at_desk + (lines[-1]["reason"] == _ANSWERED)
     if ways > 1 or (waits and ways == 0):
         times = {0: "nobody", 1: "the fallback"}.get(at_desk, f"the fallback {at_desk} times")
