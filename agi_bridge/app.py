@@ -22,7 +22,7 @@ import structlog
 from agi_bridge import __version__
 from agi_bridge.agi.server import AgiServer
 from agi_bridge.bridge import Bridge
-from agi_bridge.changes import Reloaded, changes
+from agi_bridge.changes import Reloaded, changes, values
 from agi_bridge.errors import CannotListen, ConfigError
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.regions import Regions
@@ -70,6 +70,8 @@ class Service:
         self._place = place or Place()
         self._loaded_at = datetime.now(UTC)
         self._reloads_refused = 0
+        self._fixed = values(config, _FIXED_KEYS)
+        self._needs_restart: tuple[str, ...] = ()
         self._reloading = asyncio.Lock()
         self._is_up = False
         metrics = Metrics(self.snapshot)
@@ -84,9 +86,8 @@ class Service:
             log.warning("configuration", path=warning.path, why=warning.message, hint=warning.suggestion)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.millis)
-            # Without a key there is no rule that registers calls, and nothing to ask Millis with.
-            for account in list(self.config.api_keys)[:1]:
-                await stack.enter_async_context(self.regions.probing(account, lambda: _regions_in_use(self.config)))
+            probing = self.regions.probing(lambda: next(iter(self.config.api_keys)), self._regions_in_use)
+            await stack.enter_async_context(probing)
             await stack.enter_async_context(self.web)
             await stack.enter_async_context(self.agi)
             self._stack = stack.pop_all()
@@ -109,6 +110,7 @@ class Service:
             config_file=self._config_file,
             config_loaded_at=self._loaded_at,
             reloads_refused=self._reloads_refused,
+            needs_restart=self._needs_restart,
             open_connections=self.agi.open_connections,
             open_sessions=self.agi.open_sessions,
             door=self.agi.counts.as_fields(),
@@ -117,6 +119,11 @@ class Service:
             region_states=self.regions.states(),
             region_changes=self.regions.changes,
         )
+
+    def _regions_in_use(self) -> set[str]:
+        """Return the regions that rules name; none where no key is needed, because every rule rejects."""
+        rules = self.config.rules.rules if self.config.api_keys else ()
+        return {region for rule in rules if not rule.reject for region in rule.agent.regions}
 
     def _not_ready(self) -> str:
         if self.agi.draining:
@@ -133,23 +140,28 @@ class Service:
                 fresh = await asyncio.to_thread(self._reread)
             except Exception as error:
                 self._reloads_refused += 1
-                for problem in error.problems if isinstance(error, ConfigError) else ():
-                    log.error("configuration", path=problem.path, why=problem.message, hint=problem.suggestion)
-                log.error("reload failed; the old configuration stays", why=type(error).__name__)
+                why = type(error).__name__
+                if isinstance(error, ConfigError):
+                    why = f"{counted(len(error.problems), 'problem')}, the first: {error.problems[0]}"
+                    for problem in error.problems:
+                        log.error("configuration", path=problem.path, why=problem.message, hint=problem.suggestion)
+                log.error("reload failed; the old configuration stays", why=why)
                 raise
             return self._take(fresh)
 
     def _take(self, fresh: Config) -> Reloaded:
         """Swap the configuration. Nothing is awaited here, so every call sees all of the old one or all of the new one."""
         changed = changes(self.config, fresh)
-        fixed = {f"agi.{key}" for key in self.agi.reconfigure(fresh.agi)} | set(_FIXED_KEYS)
+        of_agi = (f"agi.{key}" for key in self.agi.reconfigure(fresh.agi))
+        # Compared with the start: what the reload before this one had put off still waits, unless it was put back.
+        self._needs_restart = (*of_agi, *(k for k, v in values(fresh, _FIXED_KEYS).items() if v != self._fixed[k]))
         self.millis.reconfigure(fresh.millis, _keys(fresh))
         self.regions.reconfigure(fresh.millis)
         self.bridge.reconfigure(fresh)
         self.config = fresh
         self._loaded_at = datetime.now(UTC)
         _raise_file_limit(fresh)
-        done = Reloaded(changed, tuple(key for key in changed if key in fixed))
+        done = Reloaded(changed, self._needs_restart)
         log.info("configuration reloaded", changed=done.changed, needs_restart=done.needs_restart)
         return done
 
@@ -171,10 +183,6 @@ async def open_millis(config: Config) -> AsyncIterator[Regions]:
 def millis_client(config: Config) -> MillisClient:
     """Return what speaks with Millis, once it is entered."""
     return MillisClient(config.millis, _keys(config))
-
-
-def _regions_in_use(config: Config) -> set[str]:
-    return {region for rule in config.rules.rules if not rule.reject for region in rule.agent.regions}
 
 
 def _keys(config: Config) -> dict[str, str]:
@@ -329,8 +337,13 @@ async def _until_parent_is_gone(wire: socket.socket, stop: asyncio.Event) -> Non
     stop.set()
 
 
+def counted(count: int, noun: str) -> str:
+    """Return "1 rule" or "2 rules"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _status(config: Config) -> str:
-    return f"takes calls by {len(config.rules.rules)} rules"
+    return f"takes calls by {counted(len(config.rules.rules), 'rule')}"
 
 
 def _calm_the_collector() -> None:

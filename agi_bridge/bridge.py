@@ -25,7 +25,7 @@ from agi_bridge.dialplan import (
     outcome_of_dial,
     safe_call_id,
 )
-from agi_bridge.errors import BridgeError, CallerHungUp, MillisError, MillisTimeout
+from agi_bridge.errors import BridgeError, CallerHungUp, MillisError
 from agi_bridge.routing import Route, choose_route
 
 if TYPE_CHECKING:
@@ -129,6 +129,11 @@ class Visit:
     longest_dial_seconds: int = 0
     detail: str = ""
 
+    @property
+    def watchdog(self) -> str:
+        """Return the seconds of the dialplan's watchdog while the caller waits for us; a little more than our own limit."""
+        return f"{self.config.agi.setup_timeout_seconds + _AFTER_SETUP_SECONDS:g}"
+
     def line(self, outcome: Outcome, ended: float) -> dict[str, str | float | None]:
         """Return the fields of the call's line; what does not apply to it is left out."""
         line: dict[str, str | float | None] = {
@@ -195,7 +200,8 @@ class Bridge:
             outcome = await self._told(session, visit, decided)
         finally:
             session.close()
-            write = log.info if outcome.result in (Result.COMPLETED, Result.CALLER) else log.warning
+            well = outcome.result in (Result.COMPLETED, Result.CALLER) and outcome is not ROUTED_STANDBY
+            write = log.info if well else log.warning
             ended = self._clock()
             write("call", **visit.line(outcome, ended))
             self._count(visit, outcome, ended - visit.started)
@@ -271,6 +277,8 @@ class Bridge:
         body = await self._registration(session, visit, call, agent)
         if rule.welcome and not failed_region:
             await self._welcome(session, visit, rule.welcome)
+        elif rule.welcome and visit.verb == "dial":
+            await self._while_waiting(session, rule.welcome)
         regions = agent.regions_after(failed_region) if failed_region else agent.regions
         visit.redial = visit.millis_call_id = ""
         try:
@@ -307,16 +315,21 @@ class Bridge:
         The prompt comes before the registration, whose SIP URI may not keep; so the dialplan's watchdog is given the time
         of the prompt, and set to its usual time again with what is told next.
         """
-        agi = visit.config.agi
-        watchdog = f"{agi.setup_timeout_seconds + _AFTER_SETUP_SECONDS:g}"
-        patient = {"TIMEOUT(absolute)": f"{agi.prompt_timeout_seconds:g}"} if welcome.prompt else {}
+        prompt_timeout = f"{visit.config.agi.prompt_timeout_seconds:g}"
+        patient = {"TIMEOUT(absolute)": prompt_timeout} if welcome.prompt else {}
         await session.set_variables(visit.to_tell | {"MILLIS_MUSIC": welcome.music} | patient)
-        visit.to_tell = {"TIMEOUT(absolute)": watchdog} if welcome.prompt else {}
+        visit.to_tell = {"TIMEOUT(absolute)": visit.watchdog} if welcome.prompt else {}
         await session.execute("Answer", "")
         if welcome.prompt:
             await session.execute("Playback", welcome.prompt)
+        await self._while_waiting(session, welcome)
+
+    async def _while_waiting(self, session: Session, welcome: Welcome) -> None:
+        """Let the caller, who has been answered, hear music or ringing: 180 would be silence now."""
         if welcome.music:
             await session.execute("StartMusicOnHold", welcome.music)
+        else:
+            await session.execute("Ringing", "")
 
     async def _asked_did(self, session: Session, config: Config) -> str | None:
         expression = config.numbers.did_expression
@@ -342,11 +355,12 @@ class Bridge:
             session.begin_set_variables(visit.to_tell)
             visit.to_tell = {}
         asked_at = self._clock()
+        visit.registration = None
         visit.orphaned = True  # which is what remains if the caller leaves before the answer comes
         try:
             visit.registration = await self._millis.register(account, regions, body)
         except MillisError as error:
-            visit.orphaned = isinstance(error, MillisTimeout)
+            visit.orphaned = error.may_be_registered
             raise
         finally:
             visit.millis_seconds = self._clock() - asked_at
@@ -362,6 +376,7 @@ class Bridge:
         if outcome.status is Status.OK or outcome is LEFT_DURING_DIAL or not visit.redial:
             return outcome
         assert visit.call is not None and visit.route is not None and visit.route.rule is not None  # noqa: S101, PT018 - it was dialled
+        visit.to_tell["TIMEOUT(absolute)"] = visit.watchdog
         async with session.caller_waiting():
             await self._connect(session, visit, visit.call, visit.route.rule, visit.redial)
         return await self._dial(session, visit)

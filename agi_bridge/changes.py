@@ -7,10 +7,10 @@ compared but never shown.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from agi_bridge.config import Config
     from agi_bridge.routing import RuleBook
@@ -20,7 +20,7 @@ _TABLES = ("agi", "web", "millis", "numbers", "metadata", "log")
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What a reload did: all that changed, and which of it waits for a restart."""
+    """What a reload did: all that changed since the one before, and what waits for a restart since the start."""
 
     changed: tuple[str, ...]
     needs_restart: tuple[str, ...]
@@ -29,6 +29,12 @@ class Reloaded:
 def changes(old: Config, new: Config) -> tuple[str, ...]:
     """Return what changed, each as a key of the file or a route by its name."""
     return (*_keys(old, new), *_accounts(old, new), *_routes(old.rules, new.rules))
+
+
+def values(config: Config, keys: Iterable[str]) -> Mapping[str, Any]:
+    """Return what the *keys* say, each written as `table.key`."""
+    places = {key: key.partition(".") for key in keys}
+    return {key: getattr(getattr(config, table), name) for key, (table, _, name) in places.items()}
 
 
 def _keys(old: Config, new: Config) -> Iterator[str]:

@@ -7,12 +7,15 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import time
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 from urllib.parse import quote
@@ -23,7 +26,17 @@ from agi_bridge import __version__, app, config, log, metadata
 from agi_bridge.agi.protocol import Request
 from agi_bridge.call import Call
 from agi_bridge.dialplan import SipUri, dial_options, dial_string, safe_call_id
-from agi_bridge.errors import AgiProtocolError, BadSipUri, BridgeError, ConfigError, MillisError, NotRunning, Problem
+from agi_bridge.errors import (
+    AgiProtocolError,
+    BadSipUri,
+    BridgeError,
+    CannotListen,
+    ConfigError,
+    MillisError,
+    MillisRefused,
+    NotRunning,
+    Problem,
+)
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.routing import Agent, Route, Rule, choose_route
@@ -36,6 +49,12 @@ from agi_bridge.web.client import ask_readiness, ask_reload, reachable
 T = TypeVar("T")
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+
+_USUAL_URL = "http://127.0.0.1:4574"
+_IF_CHANGED = "if listen under [web] was changed since the bridge began, name the old address with --url; SIGHUP reloads without it"
+
+# What an operator calls the state of a breaker.
+_REGION_WORDS = {"open": "is down", "half-open": "is being tried again"}
 
 DEFAULT_CONFIGS = ("bridge.toml", "/etc/agi-bridge/bridge.toml")
 
@@ -154,7 +173,8 @@ def serve(
 @commands.command()
 def health(config_file: ConfigOption = None, url: UrlOption = None, as_json: JsonOption = False) -> int:
     """Ask a running bridge whether it is ready. Asks every worker."""
-    answers = [_readiness(address) for address in _each_worker(_web_address(config_file, url))]
+    addresses = _workers(url, lambda: _where_to_ask(config_file))
+    answers = [_readiness(address, number, len(addresses)) for number, address in enumerate(addresses, 1)]
     if as_json:
         _print_json(answers)
     else:
@@ -164,14 +184,28 @@ def health(config_file: ConfigOption = None, url: UrlOption = None, as_json: Jso
 
 
 @commands.command()
-def reload(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
+def reload(config_file: ConfigOption = None, url: UrlOption = None, as_json: JsonOption = False) -> int:
     """Make the running bridge read its configuration anew. A bad file is refused, here and there, and changes nothing."""
-    answers = [_reloaded(address) for address in _each_worker(_web_address(config_file, None))]
+
+    def read() -> tuple[config.WebSettings, int]:
+        # The keys may be in the environment of the service alone.
+        loaded = _load(config_file, need_keys=False)
+        return loaded.web, loaded.agi.workers
+
+    try:
+        addresses = _workers(url, read)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        file = str(_config_path(config_file).absolute())
+        _print_json([{"config_file": file, "problems": [_as_dict(each) for each in error.problems]}])
+        return MISUSED
+    answers = [_reloaded(address) for address in addresses]
     if as_json:
         _print_json(answers)
     else:
         for number, answer in enumerate(answers, 1):
-            _print_reloaded(f"worker {number}: " if len(answers) > 1 else "", answer)
+            _print_reloaded(f"worker {number} of {len(answers)}: " if len(answers) > 1 else "", answer)
     if any("problems" in answer for answer in answers):
         return MISUSED
     return DONE if all("changed" in answer for answer in answers) else FAILED
@@ -182,10 +216,10 @@ def check(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Name all that is wrong with the configuration. Warnings stop nothing."""
     problems: Sequence[Problem] = ()
     warnings: Sequence[Problem] = ()
-    routes = 0
+    rules = 0
     try:
         loaded = _load(config_file)
-        warnings, routes = loaded.warnings, len(loaded.rules.rules)
+        warnings, rules = loaded.warnings, len(loaded.rules.rules)
     except ConfigError as error:
         problems = error.problems
     if as_json:
@@ -197,7 +231,7 @@ def check(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
         _complain(f"warning: {warning}")
     if problems:
         return MISUSED
-    typer.echo(f"the configuration is good: {routes} routes")
+    typer.echo(f"the configuration is good: {app.counted(rules, 'rule')}")
     return DONE
 
 
@@ -249,7 +283,8 @@ def create_standby(
     """Have Millis keep a SIP URI for a rule's agent. Prints the line for the rule, and the id to delete it by."""
     loaded = _load(config_file)
     named = _named_rule(loaded, rule)
-    return _run(_create_standby(loaded, named, _known_region(region) or named.agent.regions[0], as_json))
+    region = _known_region(region) or named.agent.regions[0]
+    return _run(_create_standby(loaded, named, region, config_file, as_json))
 
 
 @standby.command("list")
@@ -377,7 +412,9 @@ async def _register(loaded: config.Config, call: Call, rule: Rule, as_json: bool
     return DONE if facts["status"] == "registered" else FAILED
 
 
-async def _create_standby(loaded: config.Config, rule: Rule, region: str, as_json: bool) -> int:
+async def _create_standby(
+    loaded: config.Config, rule: Rule, region: str, config_file: str | None, as_json: bool
+) -> int:
     facts: dict[str, Any] = {"rule": rule.name, "account": rule.agent.account, "region": region}
     async with app.millis_client(loaded) as millis:
         facts |= await _made_standby(millis, loaded, rule.agent, region)
@@ -387,7 +424,10 @@ async def _create_standby(loaded: config.Config, rule: Rule, region: str, as_jso
     else:
         _print_table({name: value for name, value in facts.items() if name != "standby_uri"})
         if uri:
-            typer.echo(f'\nThe line for the rule:\nstandby_uri = "{uri}"')
+            where = ("--config", config_file) if config_file else ()
+            whose = ("--account", rule.agent.account, "--region", region)
+            delete = shlex.join(("agi-bridge", "standby", "delete", f"--id={facts['id']}", *whose, *where))
+            typer.echo(f'\nTo delete it again:\n{delete}\n\nThe line for the rule:\nstandby_uri = "{uri}"')
     return DONE if uri else FAILED
 
 
@@ -423,6 +463,11 @@ async def _deletion(millis: MillisClient, loaded: config.Config, account: str, r
     """Delete a SIP URI at Millis and return how that went."""
     try:
         await millis.delete_endpoint(account, region, call_id, loaded.millis.timeout_seconds)
+    except MillisRefused as error:
+        # A SIP URI is known in the region that made it.
+        others = " or ".join(f"--region {name}" for name in REGIONS if name != region)
+        hint = f"; {region} was asked, try {others}" if error.status == HTTPStatus.NOT_FOUND else ""
+        return f"{error.outcome.reason}: {error}{hint}"
     except MillisError as error:
         return f"{error.outcome.reason}: {error}"
     return "deleted"
@@ -444,9 +489,14 @@ def _known_region(region: str | None) -> str | None:
 
 
 async def _simulate_millis(host: str, port: int, sip_host: str, key: str | None, fault: Fault) -> None:
-    async with SimulatedMillis(
-        host, port, key=key, sip_host=sip_host, fault=fault, on_request=_print_request
-    ) as millis:
+    millis = SimulatedMillis(host, port, key=key, sip_host=sip_host, fault=fault, on_request=_print_request)
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(millis)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            where = config.Address(host, port)
+            raise CannotListen(f"cannot listen on {where}: {why}; choose another address or --port") from error
         typer.echo(f"simulated Millis at {millis.url}; stop it with Ctrl-C")
         await asyncio.Event().wait()
 
@@ -509,14 +559,17 @@ def _route_facts(loaded: config.Config, call: Call, chosen: Route) -> dict[str, 
 def _load(config_file: str | None, *, need_keys: bool = True) -> config.Config:
     """Read the configuration file; files that it names are relative to its own folder."""
     path = _config_path(config_file)
+    return config.load(_text(path), os.environ, lambda name: (path.parent / name).read_bytes(), need_keys=need_keys)
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
     except OSError as error:
         problem = Problem(str(path), f"cannot be read: {error.strerror}", "name the file with --config")
         raise ConfigError([problem]) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem(str(path), "is not UTF-8 text")]) from None
-    return config.load(text, os.environ, lambda name: (path.parent / name).read_bytes(), need_keys=need_keys)
 
 
 def _config_path(config_file: str | None) -> Path:
@@ -525,32 +578,55 @@ def _config_path(config_file: str | None) -> Path:
     return next((path for path in map(Path, DEFAULT_CONFIGS) if path.exists()), Path(DEFAULT_CONFIGS[0]))
 
 
-def _web_address(config_file: str | None, url: str | None) -> config.Address:
-    """Return where the first worker of the running bridge is asked."""
+def _workers(url: str | None, read: Callable[[], tuple[config.WebSettings, int]]) -> list[config.Address]:
+    """Return where every worker of the running bridge is asked: as *url* says, else as the configuration that *read* gets."""
     if url is not None:
+        return _each_worker([_web_address(url)])
+    web, count = read()
+    if not web.listen:
+        raise NotRunning(f"the bridge cannot be asked, because listen under [web] is empty; {_IF_CHANGED}")
+    try:
+        return _each_worker([reachable(web.addresses(number)[0]) for number in range(1, count + 1)])
+    except NotRunning as error:
+        raise NotRunning(f"{error}; {_IF_CHANGED}") from error
+
+
+def _where_to_ask(config_file: str | None) -> tuple[config.WebSettings, int]:
+    """Read no more of the file than is needed to ask, and say how to do without."""
+    try:
+        return config.where_to_ask(_text(_config_path(config_file)))
+    except ConfigError as error:
+        hint = Problem("--url", f"asks without a configuration file, such as --url {_USUAL_URL}")
+        raise ConfigError([*error.problems, hint]) from None
+
+
+def _web_address(url: str) -> config.Address:
+    try:
+        return config.parse_address(url.removeprefix("http://").rstrip("/"))
+    except ValueError:
+        message = f"must be the address and port under [web], such as {_USUAL_URL}"
+        raise typer.BadParameter(message, param_hint="--url") from None
+
+
+def _each_worker(known: Sequence[config.Address]) -> list[config.Address]:
+    """Return where every worker is asked, each on the port after the one before; the first that answers knows how many."""
+    failures = []
+    for address in known:
         try:
-            return config.parse_address(url.removeprefix("http://").rstrip("/"))
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--url") from None
-    # The keys may be in the environment of the service alone.
-    addresses = _load(config_file, need_keys=False).web.addresses(1)
-    if not addresses:
-        raise NotRunning("the bridge cannot be asked, because listen under [web] is empty")
-    return reachable(addresses[0])
+            standing = ask_readiness(address).content
+        except NotRunning as error:
+            failures.append(error)
+            continue
+        first = address.port + 1 - standing["worker"]
+        return [config.Address(address.host, first + place) for place in range(standing["workers"])]
+    raise failures[0]
 
 
-def _each_worker(first: config.Address) -> list[config.Address]:
-    """Return where every worker is asked, each on the port after the one before; the first says how many there are."""
-    workers = ask_readiness(first).content.get("workers")
-    count = workers if isinstance(workers, int) else 1
-    return [config.Address(first.host, first.port + place) for place in range(count)]
-
-
-def _readiness(address: config.Address) -> dict[str, Any]:
+def _readiness(address: config.Address, number: int, of: int) -> dict[str, Any]:
     try:
         return ask_readiness(address).content
     except NotRunning as error:
-        return {"ready": False, "why_not": str(error)}
+        return {"worker": number, "workers": of, "ready": False, "why_not": str(error)}
 
 
 def _reloaded(address: config.Address) -> dict[str, Any]:
@@ -561,15 +637,16 @@ def _reloaded(address: config.Address) -> dict[str, Any]:
 
 
 def _health_line(answer: dict[str, Any]) -> str:
-    standing = "ready" if answer.get("ready") else f"not ready: {answer.get('why_not')}"
-    if "worker" not in answer:
-        return standing
+    line = f"worker {answer['worker']} of {answer['workers']}: "
+    line += "ready" if answer["ready"] else f"not ready: {answer.get('why_not')}"
+    if "version" not in answer:
+        return line
     # A closed breaker is one that lets calls through, which is nothing to tell.
-    down = (f"; region {region} is {state}" for region, state in answer.get("regions", {}).items() if state != "closed")
-    return (
-        f"worker {answer.get('worker')} of {answer.get('workers')}: {standing}{''.join(down)}; version {answer.get('version')}, "
-        f"{answer.get('config_file')} of {answer.get('config_loaded_at')}"
-    )
+    for region, state in answer.get("regions", {}).items():
+        line += f"; region {region} {_REGION_WORDS[state]}" if state in _REGION_WORDS else ""
+    if waiting := answer.get("needs_restart"):
+        line += f"; restart pending for: {', '.join(waiting)}"
+    return f"{line}; version {answer['version']}, {answer.get('config_file')} of {answer.get('config_loaded_at')}"
 
 
 def _print_reloaded(worker: str, answer: dict[str, Any]) -> None:

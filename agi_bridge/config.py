@@ -52,6 +52,10 @@ _HTTP_URL = re.compile(
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}", re.ASCII)
 _SHORTEST_SAFE_SECRET = 16
 
+# What the shipped site/extensions.conf sets; the operator's own cannot be seen from here.
+SHIPPED_BUDGET_SECONDS = 6
+SHIPPED_LONGEST_CALL_SECONDS = 14_400
+
 # What phones show for a caller without a number; in a Call each of them is None.
 _WORDS_FOR_WITHHELD = WITHHELD_WORDS | NOT_SENT_WORDS
 
@@ -152,9 +156,14 @@ def _url_by_region(value: Any) -> dict[str, str]:
 
 def _is_plain_http_elsewhere(url: str) -> bool:
     """Return whether what is sent to *url* can be read on the way."""
+    return url.startswith("http:") and not _is_plain_http_here(url)
+
+
+def _is_plain_http_here(url: str) -> bool:
+    """Return whether *url* is of a program on this machine that speaks without TLS."""
     scheme, _, rest = url.partition("://")
     host = rest.partition("/")[0]
-    return scheme == "http" and not re.fullmatch(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", host)
+    return scheme == "http" and re.fullmatch(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", host) is not None
 
 
 def _host_pattern(text: str) -> str:
@@ -436,16 +445,37 @@ def load(text: str, environ: Mapping[str, str], read_file: ReadFile, *, need_key
     *read_file* returns the bytes of a file named in the configuration, or raises OSError. Without *need_keys*, a missing
     Millis key is no problem: nothing will be registered.
     """
+    file, problems = _checked(_parsed(text))
+    return _Reader(file, problems, environ, read_file).config(need_keys)
+
+
+def where_to_ask(text: str) -> tuple[WebSettings, int]:
+    """Return where a running bridge is asked, and how many workers it has; raise ConfigError.
+
+    All the rest of the file may be wrong: a bridge that runs can be asked while its next configuration is being written.
+    """
+    raw = _parsed(text)
+    agi = raw.get("agi")
+    workers = {"workers": agi["workers"]} if isinstance(agi, dict) and "workers" in agi else {}
+    file, problems = _checked({"web": raw.get("web", {}), "agi": workers})
+    if problems:
+        raise ConfigError(problems)
+    return file.web, file.agi.workers
+
+
+def _parsed(text: str) -> dict[str, Any]:
     try:
-        raw = tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         hint = 'texts and phone numbers stand in quotes, such as did = "+15551230001"'
         raise ConfigError([Problem("file", f"is not TOML: {error}", hint)]) from None
+
+
+def _checked(raw: Mapping[str, Any]) -> tuple[File, list[Problem]]:
     try:
-        file, problems = _readable(raw)
+        return _readable(raw)
     except RecursionError:
         raise ConfigError([Problem("file", "has tables inside tables, hundreds deep")]) from None
-    return _Reader(file, problems, environ, read_file).config(need_keys)
 
 
 def _readable(raw: Mapping[str, Any]) -> tuple[File, list[Problem]]:
@@ -480,9 +510,12 @@ class _Reader:
         self._no_name_twice(file.route)
         self._warn_of_shadows(file.route)
         self._deadlines_fit(rules)
+        self._warn_of_the_dialplan()
         self._somebody_can_connect()
+        self._ports_differ()
         self._warn_about_listening()
         self._warn_about_plain_http()
+        self._warn_of_half_a_trial(rules)
         api_keys = self._api_keys(need_keys)
         secret = self._secret(need_keys)
         if self.problems:
@@ -719,6 +752,43 @@ class _Reader:
                 )
             )
 
+    def _warn_of_the_dialplan(self) -> None:
+        """Warn of times that the dialplan, as shipped, would cut short."""
+        budget, longest = SHIPPED_BUDGET_SECONDS, SHIPPED_LONGEST_CALL_SECONDS
+        if self.file.agi.setup_timeout_seconds >= budget:
+            self.warnings.append(
+                Problem(
+                    "agi.setup_timeout_seconds",
+                    f"is not shorter than the {budget} s that the shipped dialplan waits for the bridge",
+                    "raise MILLIS_BUDGET_SECONDS in site/extensions.conf above it",
+                )
+            )
+        durations = {"defaults.max_duration_seconds": self.file.defaults.max_duration_seconds} | {
+            f'route "{route.name}": max_duration_seconds': route.max_duration_seconds for route in self.file.route
+        }
+        for path, seconds in durations.items():
+            if seconds is not None and seconds >= longest:
+                self.warnings.append(
+                    Problem(
+                        path,
+                        f"is not shorter than the {longest} s after which the shipped dialplan ends every call",
+                        "raise MILLIS_LONGEST_CALL_SECONDS in site/extensions.conf above it",
+                    )
+                )
+
+    def _ports_differ(self) -> None:
+        """Report a worker whose web port is one that Asterisk is to reach."""
+        agi, web = self.file.agi, self.file.web
+        if any(problem.path.startswith(("agi.", "web.")) for problem in self.problems):
+            return  # the defaults stand in for what could not be read
+        for worker in range(1, agi.workers + 1):
+            for ours in web.addresses(worker):
+                if any(_meet(ours, theirs) for theirs in agi.addresses):
+                    whose = f"the web port of worker {worker} would be {ours}" if worker > 1 else f"{ours}"
+                    self._problem(
+                        "web.listen", f"{whose}, where listen under [agi] waits for Asterisk", "choose another port"
+                    )
+
     def _somebody_can_connect(self) -> None:
         """Report an allow list without any address that a connection to us could come from."""
         agi = self.file.agi
@@ -758,6 +828,20 @@ class _Reader:
         if any(_is_plain_http_elsewhere(self.file.millis.url(region)) for region in REGIONS):
             self.warnings.append(
                 Problem("millis.base_url", "sends the API key over the network unencrypted", "use https://")
+            )
+
+    def _warn_of_half_a_trial(self, rules: Iterable[Rule]) -> None:
+        """Warn of calls that would leave a simulated Millis on this machine for the real one, with whatever key is used."""
+        millis = self.file.millis
+        simulated = {region for region, url in millis.base_url.items() if _is_plain_http_here(url)}
+        tried = [rule.agent.regions for rule in rules if not rule.reject and rule.agent.regions[0] in simulated]
+        for region in sorted({region for regions in tried for region in regions} - millis.base_url.keys()):
+            self.warnings.append(
+                Problem(
+                    "millis.base_url",
+                    f"has no address for {region}, so calls that fail here go, with the key, to {millis.url(region)}",
+                    "write one address for both regions, or set failover = false under [defaults]",
+                )
             )
 
     def _api_keys(self, need_keys: bool) -> dict[str, SecretStr]:
@@ -815,6 +899,20 @@ class _Reader:
         if variable:
             return f"set {variable}, or name a file in api_key_file"
         return "name a file in api_key_file, or an environment variable in api_key_env"
+
+
+def _meet(one: Address, other: Address) -> bool:
+    """Return whether two sockets could not listen at both; port 0 is whichever is free."""
+    if one.port != other.port or not one.port:
+        return False
+    if one.host == other.host:
+        return True
+    try:
+        ips = ipaddress.ip_address(one.host), ipaddress.ip_address(other.host)
+    except ValueError:
+        return False
+    # A socket for all of IPv6 is opened without IPv4.
+    return ips[0].version == ips[1].version and any(ip.is_unspecified for ip in ips)
 
 
 def _can_reach(network: Network, listening: str) -> bool:

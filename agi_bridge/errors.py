@@ -114,31 +114,40 @@ class UnsafeText(BridgeError):
 class MillisError(BridgeError):
     """The call could not be registered with Millis.
 
-    `earlier` says how the regions failed that were asked before this one. Where `elsewhere` is true, something other than
+    `region` is the one that was asked, and `earlier` says how those failed that were asked before it. Where `elsewhere` is true, something other than
     the asked region may still take the call: another region, or the rule's standby URI. Where `shows_outage` is true, the
-    region itself is in trouble, and not merely this call.
+    region itself is in trouble, and not merely this call. Where `may_be_registered` is true, one of the regions asked may
+    hold a registration for this call all the same.
     """
 
     outcome = Outcome(Result.MILLIS, Reason.MILLIS_UNREACHABLE)
     elsewhere = True
     shows_outage = False
+    may_be_registered = False
+    region: str = ""
     earlier: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "; ".join((*self.earlier, super().__str__()))
+        said = super().__str__()
+        return "; ".join((*self.earlier, f"{self.region}: {said}")) if self.earlier else said
 
 
 class MillisUnreachable(MillisError):
-    """No connection could be made, or it broke before an answer came."""
+    """No connection could be made, or it broke before an answer came; *sent* says that the question had gone out."""
 
     shows_outage = True
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.may_be_registered = sent
 
 
 class MillisTimeout(MillisError):
     """Millis did not answer within the deadline."""
 
+    # No sign of an outage by itself: it may be one agent whose own services are slow. A probe tells.
     outcome = Outcome(Result.MILLIS, Reason.MILLIS_TIMEOUT)
-    shows_outage = True
+    may_be_registered = True
 
 
 class MillisBusy(MillisError):
@@ -173,6 +182,7 @@ class MillisNonsense(MillisError):
     """Millis answered with success, but not with a SIP URI that could be dialled."""
 
     outcome = Outcome(Result.MILLIS, Reason.MILLIS_NONSENSE)
+    may_be_registered = True
 
 
 class BadSipUri(MillisNonsense):

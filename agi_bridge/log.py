@@ -24,7 +24,7 @@ NUMBER_FIELDS = ("did", "did_received", "nearest_did", "caller_number")
 
 # What may hold a number among other words: "Local/15551230001@office-00000003;1", or what Millis says of a number. The
 # serial number at the end of a channel's name is none.
-TEXT_FIELDS = ("channel", "detail")
+TEXT_FIELDS = ("channel", "detail", "why")
 _NUMBER_IN_TEXT = re.compile(r"(?<![\w-])\+?[0-9]{7,15}(?!\w)", re.ASCII)
 
 # Made once: json.dumps makes a new encoder for each line that is not encoded by its defaults.

@@ -138,7 +138,10 @@ class Workers:
         pause = _FIRST_PAUSE_SECONDS
         while not self._stopping.is_set():
             began = loop.time()
-            code = await self._run_one(number)
+            try:
+                code: int | str = await self._run_one(number)
+            except OSError as error:  # no room for one more process, or the interpreter is being replaced
+                code = str(error)
             if self._stopping.is_set():
                 return
             if number not in self._ready_once:

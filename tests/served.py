@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -114,6 +115,15 @@ class Served:
         return int(head.split()[1]), body
 
 
+def two_free_ports() -> int:
+    """Return a port that is free, as is the next one, and that the kernel gives to nobody who asks for any."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            socket.create_server(("127.0.0.1", port + 1)).close()
+            return port
+
+
 def write_config(
     folder: Path, millis: SimulatedMillis, rule: str = "all", port: int = 0, web_port: int = 0, more: str = ""
 ) -> Path:
@@ -125,19 +135,22 @@ def write_config(
 
 @asynccontextmanager
 async def serving(
-    config: Path, *arguments: str, environ: Mapping[str, str] | None = None, inherited: socket.socket | None = None
+    config: Path,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    inherited: socket.socket | None = None,
+    passed: tuple[int, ...] = (),
 ) -> AsyncIterator[Served]:
-    """Run the bridge as a process; what is left of it at the end is killed."""
+    """Run the bridge as a process, with the *passed* file descriptors; what is left of it at the end is killed."""
     command = [sys.executable, "-m", "agi_bridge", "serve", "--config", str(config), *arguments]
-    fds: tuple[int, ...] = ()
     if inherited is not None:
-        fds = (inherited.fileno(),)
+        passed = (*passed, inherited.fileno())
         command = [sys.executable, "-I", "-S", "-c", _AS_SYSTEMD_DOES, str(inherited.fileno()), *command]
     process = await asyncio.create_subprocess_exec(
         *command,
         env={**os.environ, "MILLIS_API_KEY": "k", **(environ or {})},
         stderr=asyncio.subprocess.PIPE,
-        pass_fds=fds,
+        pass_fds=passed,
     )
     served = Served(process, config)
     try:

@@ -3,11 +3,10 @@
 import asyncio
 import json
 import os
-import random
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from agi_bridge.simulator.asterisk import AsteriskSide, PlayedCall, play_call
 from agi_bridge.simulator.command import DialEnding
 from agi_bridge.simulator.millis import Fault, SimulatedMillis
-from tests.served import PATIENCE_SECONDS, Served, serving, write_config
+from tests.served import PATIENCE_SECONDS, Served, serving, two_free_ports, write_config
 
 DID = ("did=+15551230001",)
 
@@ -154,12 +153,13 @@ async def test_sighup_with_a_bad_file_changes_nothing_and_says_why(tmp_path: Pat
         write_config(tmp_path, millis, rule="two words", more='[numbers]\ndefault_country = "Mars"\n')
         served.process.send_signal(signal.SIGHUP)
         first, second = await served.wrote("configuration"), await served.wrote("configuration")
-        await served.wrote("reload failed; the old configuration stays")
+        failed = await served.wrote("reload failed; the old configuration stays")
         await play_call(host, port, arguments=DID)
         line = await served.wrote("call")
         _, metrics = await served.get("/metrics")
 
     assert {first["path"], second["path"]} == {"numbers.default_country", 'route "two words": name'}
+    assert failed["why"].startswith(f"2 problems, the first: {first['path']}: {first['why']}")
     assert line["rule"] == "all"
     assert "agi_bridge_reload_failures_total 1.0" in metrics.splitlines()
 
@@ -167,7 +167,7 @@ async def test_sighup_with_a_bad_file_changes_nothing_and_says_why(tmp_path: Pat
 async def test_a_key_that_needs_a_restart_is_named(tmp_path: Path):
     """A reload cannot move the listening sockets, and says so instead of pretending."""
     async with SimulatedMillis() as millis, bridge(millis, tmp_path) as (served, _, _):
-        write_config(tmp_path, millis, port=1, web_port=1)
+        write_config(tmp_path, millis, port=1, web_port=2)
         status, body = await served.get("/reload", "POST", **{"agi-bridge": "reload"})
 
     assert status == 200
@@ -176,6 +176,20 @@ async def test_a_key_that_needs_a_restart_is_named(tmp_path: Path):
         "changed": ["agi.listen", "web.listen"],
         "needs_restart": ["agi.listen", "web.listen"],
     }
+
+
+async def test_what_waits_for_a_restart_is_said_until_it_is_put_back(tmp_path: Path):
+    """What counts is what the process runs with: a second reload names the key again, and one that puts it back does not."""
+    waiting = []
+    async with SimulatedMillis() as millis, bridge(millis, tmp_path) as (served, _, _):
+        for more in ('[log]\nlevel = "debug"\n', '[log]\nlevel = "debug"\n', ""):
+            write_config(tmp_path, millis, more=more)
+            _, body = await served.get("/reload", "POST", **{"agi-bridge": "reload"})
+            _, standing = await served.get("/readyz")
+            waiting.append((json.loads(body)["changed"], json.loads(body)["needs_restart"]))
+            assert json.loads(standing)["needs_restart"] == waiting[-1][1]
+
+    assert waiting == [(["log.level"], ["log.level"]), ([], ["log.level"]), (["log.level"], [])]
 
 
 async def test_web_port_that_is_taken(tmp_path: Path):
@@ -229,7 +243,7 @@ async def test_systemd_is_told_of_every_turn(tmp_path: Path):
             await systemd.told("STOPPING=1")
             assert await served.ended() == 0
 
-    assert ready == "READY=1\nSTATUS=takes calls by 1 rules\n"
+    assert ready == "READY=1\nSTATUS=takes calls by 1 rule\n"
     assert reloading.splitlines()[1].startswith("MONOTONIC_USEC=")
 
 
@@ -268,15 +282,6 @@ async def test_restart_with_an_inherited_socket_refuses_nobody(tmp_path: Path, a
 
 
 # Several processes
-
-
-def two_free_ports() -> int:
-    """Return a port that is free, as is the next one, and that the kernel gives to nobody who asks for any."""
-    while True:
-        port = random.randrange(20_000, 30_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            socket.create_server(("127.0.0.1", port + 1)).close()
-            return port
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 import pytest
 
 from agi_bridge import config
-from agi_bridge.changes import changes
+from agi_bridge.changes import changes, values
 
 OLD = """
 [agi]
@@ -56,3 +56,8 @@ def test_a_key_of_millis_is_compared_but_not_shown():
     """Another API key is told by the name of its account, another secret of AGI as such."""
     assert changes(load(OLD), load(OLD, secret="0123456789abcdef")) == ("the secret of AGI requests",)
     assert changes(load(OLD), load(OLD, key="other")) == ("the API key of account default",)
+
+
+def test_values_are_found_by_the_keys_of_the_file():
+    """A key is a table, a dot and a name."""
+    assert values(load(OLD), ("agi.session_limit", "log.level")) == {"agi.session_limit": 10, "log.level": "info"}

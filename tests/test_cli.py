@@ -17,7 +17,8 @@ from agi_bridge.cli import DONE, FAILED, INTERRUPTED, MISUSED, main
 from agi_bridge.simulator.asterisk import AsteriskSide
 from agi_bridge.simulator.fault import Fault
 from agi_bridge.simulator.millis import SimulatedMillis
-from tests.served import serving, write_config
+from agi_bridge.workers import WORKER_VARIABLE
+from tests.served import serving, two_free_ports, write_config
 
 KEY = "0123456789abcdefSECRET"
 
@@ -128,7 +129,7 @@ def table(out):
         ),
         ("serve", ["Take calls until stopped.", "-c, --config FILE", "[env var: AGI_BRIDGE_CONFIG]"]),
         ("health", ["Ask a running bridge whether it is ready.", "--url URL", "--json"]),
-        ("reload", ["Make the running bridge read its configuration anew.", "--json"]),
+        ("reload", ["Make the running bridge read its configuration anew.", "--url URL", "--json"]),
         ("check", ["Name all that is wrong with the configuration.", "--json"]),
         ("route", ["--did NUMBER", "[required]", "--arg NAME=VALUE", "[default: from-trunk]"]),
         ("register", ["Register one call with Millis, and dial nothing.", "--caller NUMBER"]),
@@ -173,7 +174,7 @@ def test_no_command_shows_the_help(run, command):
         ("route", "Error: Missing option '--did'."),
         ("register --caller 1", "Error: Missing option '--did'."),
         ("simulate call", "Error: Missing option '--did'."),
-        ("route --did 1 --arg a=1 --arg a=2", "Error: Invalid value for --arg: AGI argument 'a' is given twice"),
+        ("route --did 1 --arg a=1 --arg a=2", "Error: Invalid value for --arg: an AGI argument is given twice"),
         (
             "standby create --rule nosuch",
             'Error: Invalid value for --rule: there is no [[route]] with the name "nosuch"',
@@ -221,7 +222,7 @@ def test_fault_that_does_not_exist(run):
 
 def test_check_of_a_good_configuration(run, configured):
     """A good configuration is called so."""
-    assert run("check") == (DONE, "the configuration is good: 3 routes\n", "")
+    assert run("check") == (DONE, "the configuration is good: 3 rules\n", "")
     code, out, err = run("check", "--json")
 
     assert (code, json.loads(out), err) == (DONE, {"problems": [], "warnings": []}, "")
@@ -284,7 +285,7 @@ def test_warnings_stop_nothing(run, tmp_path, configured):
 
     assert run("check") == (
         DONE,
-        "the configuration is good: 3 routes\n",
+        "the configuration is good: 3 rules\n",
         f"warning: agi.listen: {message} ({suggestion})\n",
     )
     code, out, err = run("check", "--json")
@@ -478,7 +479,7 @@ def test_register_without_a_network(run, configured):
 
     assert code == FAILED
     assert table(out)["status"].startswith(
-        "millis-unreachable: the connection to http://127.0.0.1:1 failed: Cannot connect"
+        "millis-unreachable: the connection to http://127.0.0.1:1 failed: Connection refused"
     )
 
 
@@ -514,6 +515,8 @@ async def test_standby_is_made_for_the_agent_of_a_rule(run, millis, tmp_path):
     assert (code, err) == (DONE, "")
     (call_id,) = millis.endpoints
     facts, line = out.split("\n\nThe line for the rule:\n")
+    facts, delete = facts.split("\n\nTo delete it again:\n")
+    assert delete == f"agi-bridge standby delete --id={call_id} --account default --region us-west"
     assert table(facts) == {
         "rule": "sales",
         "account": "default",
@@ -598,7 +601,22 @@ async def test_standby_is_deleted_once(run, millis, tmp_path):
     assert table(out) == {"account": "default", "region": "us-west", "id": call_id, "status": "deleted"}
     assert not millis.endpoints
     code, out, _ = await asyncio.to_thread(run, "standby", "delete", "--id", call_id, "--json")
-    assert (code, json.loads(out)["status"]) == (FAILED, "millis-refused: HTTP 404: SIP endpoint not found")
+    assert (code, json.loads(out)["status"]) == (
+        FAILED,
+        "millis-refused: HTTP 404: SIP endpoint not found; us-west was asked, try --region eu-west",
+    )
+
+
+async def test_printed_command_deletes_the_standby(run, millis, tmp_path):
+    """What create prints is a whole command, which names the region that made the URI and the file that was read."""
+    path = str(tmp_path / "bridge.toml")
+    made = ("standby", "create", "--rule", "sales", "--region", "eu-west", "--config", path)
+    _, out, _ = await asyncio.to_thread(run, *made)
+    (command,) = (line for line in out.splitlines() if line.startswith("agi-bridge "))
+
+    assert ("--region eu-west" in command, f"--config {path}" in command) == (True, True)
+    assert (await asyncio.to_thread(run, *command.split()[1:]))[0] == DONE
+    assert not millis.endpoints
 
 
 async def test_deleting_a_standby_tells_which_rules_still_dial_it(run, millis, tmp_path):
@@ -796,10 +814,13 @@ def test_serve_on_a_port_that_is_taken(configured, tmp_path):
 def test_simulated_millis_on_a_port_that_is_taken(run):
     """The simulator, too, tells of a port in use in one line."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        code, out, err = run("simulate", "millis", "--port", str(taken.getsockname()[1]))
+        port = taken.getsockname()[1]
+        code, out, err = run("simulate", "millis", "--port", str(port))
 
     assert (code, out) == (FAILED, "")
-    assert err.startswith("agi-bridge: [Errno 98]")
+    assert err == (
+        f"agi-bridge: cannot listen on 127.0.0.1:{port}: Address already in use; choose another address or --port\n"
+    )
 
 
 def test_simulated_millis_prints_what_it_is_asked(run, configured):
@@ -874,21 +895,77 @@ def test_health_of_a_bridge_that_does_not_run(run, configured):
     )
 
 
+IF_CHANGED = "if listen under [web] was changed since the bridge began, name the old address with --url; SIGHUP reloads without it\n"
+
+
 def test_bridge_without_a_web_side_cannot_be_asked(run, configured):
     """An empty listen under [web] is named as the reason."""
     for command in ("health", "reload"):
         assert run(command) == (
             FAILED,
             "",
-            "agi-bridge: the bridge cannot be asked, because listen under [web] is empty\n",
+            f"agi-bridge: the bridge cannot be asked, because listen under [web] is empty; {IF_CHANGED}",
         )
 
 
-def test_health_at_what_is_no_address(run):
-    """A URL that names no host and port is a wrong command line."""
-    code, _, err = run("health", "--url", "http://x")
+@pytest.mark.parametrize("command", ["health", "reload"])
+def test_asking_at_what_is_no_address(run, command):
+    """A URL that names no host and port is a wrong command line, told with the usual one."""
+    code, _, err = run(command, "--url", "http://x")
     assert code == MISUSED
-    assert "must be an address and a port" in err
+    assert "--url: must be the address and port under [web], such as http://127.0.0.1:4574" in err
+
+
+async def test_health_of_what_is_no_bridge(run):
+    """Another server, though it speaks JSON, and the bridge's own port for Asterisk are not taken for one."""
+    async with SimulatedMillis() as millis:
+        code, out, err = await asyncio.to_thread(run, "health", "--url", millis.url)
+    assert (code, out) == (FAILED, "")
+    assert err.startswith(f"agi-bridge: what answers at {millis.host}:{millis.port} is no agi-bridge")
+
+
+async def test_health_at_the_port_for_asterisk(run, served):
+    """Whoever takes one port of the bridge for the other is told which is meant."""
+    code, _, err = await asyncio.to_thread(run, "health", "--url", "{}:{}".format(*served.address))
+    assert (code, err.partition("; ")[2]) == (FAILED, "its web port is meant, which listen under [web] names\n")
+
+
+async def test_health_while_the_configuration_is_being_written(run, served):
+    """The rest of the file may be wrong; where it cannot be read at all, it is said how to do without."""
+    text = served.config.read_text()
+    served.config.write_text(text.replace('agent_id = "-Nall"', "agent"))
+    code, out, err = await asyncio.to_thread(run, "health")
+    assert (code, out, err.splitlines()[1:]) == (
+        MISUSED,
+        "",
+        ["--url: asks without a configuration file, such as --url http://127.0.0.1:4574"],
+    )
+    served.config.write_text(text.replace('name = "all"', 'name = "two words"').replace("[agi]", "[agi]\nlisten_ = 1"))
+    assert (await asyncio.to_thread(run, "health"))[0] == DONE
+
+
+async def test_worker_that_does_not_answer_is_named(run, tmp_path):
+    """Health and reload tell which one it is, also where it is the first that is asked."""
+    async with SimulatedMillis() as millis:
+        agi_port, web_port = two_free_ports(), two_free_ports()
+        path = write_config(tmp_path, millis, port=agi_port, web_port=web_port)
+        path.write_text(path.read_text().replace("[agi]", "[agi]\nworkers = 2"))
+        # The second of two workers, without the first.
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            environ = {WORKER_VARIABLE: f"2/2:{theirs.fileno()}"}
+            async with serving(path, environ=environ, passed=(theirs.fileno(),)) as served:
+                await served.started()
+                _, health, _ = await asyncio.to_thread(run, "health")
+                code, _, reload = await asyncio.to_thread(run, "reload")
+
+    first, second = health.splitlines()
+    assert first == f"worker 1 of 2: not ready: no bridge answers at 127.0.0.1:{web_port}: Connection refused"
+    assert second.startswith("worker 2 of 2: ready; ")
+    assert (code, reload) == (
+        FAILED,
+        f"worker 1 of 2: not reloaded: no bridge answers at 127.0.0.1:{web_port}: Connection refused\n",
+    )
 
 
 async def test_health_names_a_region_that_is_down(run, tmp_path):
@@ -898,10 +975,10 @@ async def test_health_names_a_region_that_is_down(run, tmp_path):
         config.write_text(config.read_text().replace("[defaults]", "breaker_failures = 1\n[defaults]"))
         async with serving(config) as served:
             await served.started()
-            await served.wrote("region", state="open")
+            await served.wrote("region is down", state="open")
             code, out, _ = await asyncio.to_thread(run, "health", "--url", "{}:{}".format(*served.web_address))
 
-    assert (code, out.partition("; version")[0]) == (DONE, "worker 1 of 1: ready; region us-west is open")
+    assert (code, out.partition("; version")[0]) == (DONE, "worker 1 of 1: ready; region us-west is down")
 
 
 async def test_reload_tells_what_changed(run, served):
@@ -914,6 +991,22 @@ async def test_reload_tells_what_changed(run, served):
         f'reloaded {served.config}: web.listen, route "all" removed, route "new" added',
         "restart the bridge for: web.listen",
     ]
+
+
+async def test_reload_after_the_web_port_was_changed(run, served):
+    """Nobody answers at the new address; it is said how to reload all the same, and health says what waits."""
+    old = "{}:{}".format(*served.web_address)
+    new = f"127.0.0.1:{two_free_ports()}"
+    served.config.write_text(served.config.read_text().replace(old, new))
+    assert await asyncio.to_thread(run, "reload") == (
+        FAILED,
+        "",
+        f"agi-bridge: no bridge answers at {new}: Connection refused; {IF_CHANGED}",
+    )
+    code, out, _ = await asyncio.to_thread(run, "reload", "--url", f"http://{old}")
+    assert (code, out.splitlines()[1]) == (DONE, "restart the bridge for: web.listen")
+    _, out, _ = await asyncio.to_thread(run, "health", "--url", f"http://{old}")
+    assert out.startswith("worker 1 of 1: ready; restart pending for: web.listen; version")
 
 
 async def test_reload_as_json(run, served):
@@ -931,6 +1024,9 @@ async def test_reload_of_a_bad_file_asks_nobody(run, served):
     code, out, err = await asyncio.to_thread(run, "reload")
     assert (code, out) == (MISUSED, "")
     assert err.startswith('route "two words": name: must be letters')
+    code, out, err = await asyncio.to_thread(run, "reload", "--json")
+    ((problem,),) = (answer["problems"] for answer in json.loads(out))
+    assert (code, err, problem["path"]) == (MISUSED, "", 'route "two words": name')
     assert "reload_failures_total 0.0" in (await served.get("/metrics"))[1]
 
 
@@ -953,4 +1049,8 @@ def test_reload_of_a_bridge_that_does_not_run(run, tmp_path, configured):
         port = server.getsockname()[1]
     text = (tmp_path / "bridge.toml").read_text().replace("listen = []", f'listen = "127.0.0.1:{port}"')
     (tmp_path / "bridge.toml").write_text(text)
-    assert run("reload") == (FAILED, "", f"agi-bridge: no bridge answers at 127.0.0.1:{port}: Connection refused\n")
+    assert run("reload") == (
+        FAILED,
+        "",
+        f"agi-bridge: no bridge answers at 127.0.0.1:{port}: Connection refused; {IF_CHANGED}",
+    )

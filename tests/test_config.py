@@ -3,6 +3,7 @@
 import json
 import weakref
 from ipaddress import ip_network
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -12,7 +13,16 @@ from hypothesis import strategies as st
 from agi_bridge import config
 from agi_bridge.agi.protocol import Request
 from agi_bridge.call import CallerId
-from agi_bridge.config import Address, File, parse_address
+from agi_bridge.config import (
+    SHIPPED_BUDGET_SECONDS,
+    SHIPPED_LONGEST_CALL_SECONDS,
+    Address,
+    Config,
+    File,
+    WebSettings,
+    parse_address,
+    where_to_ask,
+)
 from agi_bridge.errors import ConfigError
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.numbers import Numbers, Pattern
@@ -1251,6 +1261,75 @@ def test_what_is_harmless_gives_no_warning(text):
     assert warnings(text) == []
 
 
+def test_times_that_the_shipped_dialplan_would_cut_short_are_warned_of():
+    """What to raise in the dialplan is named, once for each place where a time is written."""
+    text = "[agi]\nsetup_timeout_seconds = 6" + GOOD.replace("[defaults]", "[defaults]\nmax_duration_seconds = 20000")
+    ends = "is not shorter than the 14400 s after which the shipped dialplan ends every call"
+    raised = "(raise MILLIS_LONGEST_CALL_SECONDS in site/extensions.conf above it)"
+    assert warnings(f"{text}max_duration_seconds = 14400\n") == [
+        "agi.setup_timeout_seconds: is not shorter than the 6 s that the shipped dialplan waits for the bridge "
+        "(raise MILLIS_BUDGET_SECONDS in site/extensions.conf above it)",
+        f"defaults.max_duration_seconds: {ends} {raised}",
+        f'route "sales": max_duration_seconds: {ends} {raised}',
+    ]
+    assert warnings(route("max_duration_seconds = 14399")) == []
+
+
+def test_shipped_dialplan_sets_what_is_compared_with():
+    """The two numbers are those of the dialplan that is shipped."""
+    site = (Path(__file__).parent.parent / "asterisk-conf" / "site" / "extensions.conf").read_text().splitlines()
+
+    assert f"MILLIS_BUDGET_SECONDS = {SHIPPED_BUDGET_SECONDS}" in site
+    assert f"MILLIS_LONGEST_CALL_SECONDS = {SHIPPED_LONGEST_CALL_SECONDS}" in site
+
+
+@pytest.mark.parametrize(
+    ("agi", "web", "whose"),
+    [
+        ('"127.0.0.1:4573"', '"127.0.0.1:4573"', "127.0.0.1:4573"),
+        ('"0.0.0.0:4574"', '"127.0.0.1:4574"', "127.0.0.1:4574"),
+        ('["[::1]:4573", "10.0.0.7:4573"]', '"0.0.0.0:4573"', "0.0.0.0:4573"),
+        ('"127.0.0.1:4575"\nworkers = 2', '"127.0.0.1:4574"', "the web port of worker 2 would be 127.0.0.1:4575"),
+        ('"bridge:4573"', '"bridge:4573"', "bridge:4573"),
+    ],
+)
+def test_web_port_that_is_also_for_asterisk(agi, web, whose):
+    """Two servers cannot listen at one place, and which worker would is said."""
+    assert problems(f"[agi]\nlisten = {agi}\n[web]\nlisten = {web}\n{GOOD}") == [
+        f"web.listen: {whose}, where listen under [agi] waits for Asterisk (choose another port)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("agi", "web"),
+    [
+        ("127.0.0.1:0", "127.0.0.1:0"),
+        ("127.0.0.1:4574", "10.0.0.7:4574"),
+        ("127.0.0.1:4574", "[::]:4574"),
+        ("bridge:4574", "127.0.0.1:4574"),
+    ],
+)
+def test_ports_that_do_not_meet(agi, web):
+    """Any free port, another address and the other IP version are no clash, and who knows what a name stands for."""
+    assert isinstance(load(f'[agi]\nlisten = "{agi}"\n[web]\nlisten = "{web}"\n{GOOD}'), Config)
+
+
+def test_ports_are_compared_where_both_could_be_read():
+    """A default that stands in for an address that is no address causes no second complaint."""
+    (problem,) = problems(f'[agi]\nlisten = "127.0.0.1:4574"\n[web]\nlisten = "4575"\n{GOOD}')
+    assert problem.startswith("web.listen: must be an address and a port")
+
+
+def test_trial_that_would_ask_the_real_millis_is_warned_of():
+    """A simulated Millis for one region alone sends the calls that it refuses, and the key, to the real one."""
+    half = '[millis]\nbase_url = { us-west = "http://127.0.0.1:8089" }\n'
+    assert warnings(half + GOOD) == [
+        "millis.base_url: has no address for eu-west, so calls that fail here go, with the key, to "
+        "https://api-eu-west.millis.ai (write one address for both regions, or set failover = false under [defaults])"
+    ]
+    assert warnings(half + route("failover = false")) == []
+
+
 def test_rules_that_can_never_match_are_warned_of():
     """A rule behind one that takes every call, and a number that an earlier rule has, are named."""
     text = """
@@ -1283,3 +1362,16 @@ def test_configuration_that_is_replaced_is_gone_at_once():
     parts = weakref.ref(loaded.rules), weakref.ref(loaded.rules.numbers)
     del loaded
     assert [part() for part in parts] == [None, None]
+
+
+def test_where_a_bridge_is_asked_is_read_from_a_file_that_is_not_finished():
+    """The web side and the number of workers are found whatever else is wrong; what is wrong with them is told."""
+    unfinished = '[agi]\nlistn = 1\nworkers = 3\n[web]\nlisten = "127.0.0.1:1"\n[[route]]\n'
+    web, workers = where_to_ask(unfinished)
+
+    assert (web.listen, workers) == (["127.0.0.1:1"], 3)
+    assert where_to_ask("agi = 1") == (WebSettings(), 1)
+    with pytest.raises(ConfigError, match=r'^web.listn: there is no such key \(did you mean "listen"\?\)$'):
+        where_to_ask(unfinished.replace("[web]\nlisten", "[web]\nlistn"))
+    with pytest.raises(ConfigError, match=r"^file: has tables inside tables, hundreds deep$"):
+        where_to_ask(f"[web]\nx{'.a' * 900} = 1")

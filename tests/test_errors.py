@@ -104,15 +104,15 @@ def test_error_reads_as_a_sentence(error, text):
 def test_error_says_how_the_regions_before_it_failed():
     """What was tried before stands in front of what ended the call."""
     error = MillisRefused(503, "")
-    error.earlier = ("us-west: known to be down",)
-    assert str(error) == "us-west: known to be down; HTTP 503"
+    error.region, error.earlier = "eu-west", ("us-west: known to be down",)
+    assert str(error) == "us-west: known to be down; eu-west: HTTP 503"
 
 
 @pytest.mark.parametrize(
     ("error", "elsewhere", "shows_outage"),
     [
         (MillisUnreachable(""), True, True),
-        (MillisTimeout(""), True, True),
+        (MillisTimeout(""), True, False),
         (MillisDown(""), True, False),
         (MillisNonsense(""), True, False),
         (MillisBusy(""), False, False),

@@ -379,6 +379,6 @@ def _arguments(fields: Mapping[str, str]) -> dict[str, str]:
     arguments: dict[str, str] = {}
     for name, _, value in pairs:
         if name in arguments:
-            raise AgiProtocolError(f"AGI argument {name[:40]!r} is given twice")
+            raise AgiProtocolError("an AGI argument is given twice")
         arguments[name] = unquote(value) if "%" in value else value
     return arguments

@@ -260,7 +260,7 @@ class _Connection(asyncio.Protocol):
         """Return whether a caller may be waiting for us; false while Asterisk merely carries out EXEC Dial."""
         if self.task is None:
             return not (self._given_up or self._lost)
-        return not (self.task.done() or (self._session and self._session.executing))
+        return not (self.task.done() or (self._session and self._session.dialling))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's, though they do all that those do.

@@ -103,6 +103,11 @@ class AgiSession:
         """Return a context in which a hang-up or a lost connection interrupts the task with the matching AgiError."""
         return CallerWaiting(self)
 
+    @property
+    def dialling(self) -> bool:
+        """Return whether Asterisk merely carries out an application, and no caller waits for us."""
+        return self.executing and self._waiting is None
+
     def fail(self) -> None:
         """Tell Asterisk that the AGI failed, and close: for when not even a variable can be set."""
         if not self._transport.is_closing():

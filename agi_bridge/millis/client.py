@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import ssl
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -160,17 +162,21 @@ class MillisClient:
             ):
                 status, answer = response.status, await self._bounded(response)
         except aiohttp.ConnectionTimeoutError as error:
+            self._forget_addresses()
             raise MillisUnreachable(
                 f"no connection to {where} within {self._settings.connect_timeout_seconds} s"
             ) from error
         except TimeoutError as error:
             raise MillisTimeout(f"no answer from {where} within {timeout_seconds:.3g} s") from error
         except aiohttp.ServerDisconnectedError as error:
-            raise MillisUnreachable(f"{where} closed the connection without an answer") from error
+            raise MillisUnreachable(f"{where} closed the connection without an answer", sent=True) from error
         except aiohttp.ClientPayloadError as error:
-            raise MillisUnreachable(f"{where} broke off in its answer") from error
+            raise MillisUnreachable(f"{where} broke off in its answer", sent=True) from error
+        except aiohttp.ClientConnectorError as error:
+            self._forget_addresses()
+            raise MillisUnreachable(f"the connection to {where} failed: {_why(error)}") from error
         except aiohttp.ClientConnectionError as error:
-            raise MillisUnreachable(f"the connection to {where} failed: {error}") from error
+            raise MillisUnreachable(f"the connection to {where} failed: {_why(error)}", sent=True) from error
         except aiohttp.ClientError as error:
             raise MillisNonsense(f"{where} does not speak HTTP as expected: {type(error).__name__}") from error
         # An answer may repeat what was sent, and errors quote answers.
@@ -179,6 +185,12 @@ class MillisClient:
             advice = retry_after_seconds(response.headers.get("retry-after", ""))
             raise MillisRefused(status, error_detail(answer), advice)
         return answer
+
+    def _forget_addresses(self) -> None:
+        """Ask DNS anew before the next connection: a host that cannot be reached may have moved."""
+        connector = self._http.connector
+        assert isinstance(connector, aiohttp.TCPConnector)  # noqa: S101 - the pool above
+        connector.clear_dns_cache()
 
     async def _send(self, method: str, url: str, account: str, body: bytes | None) -> aiohttp.ClientResponse:
         """Send; again where Millis had closed a kept connection that we still took for open.
@@ -207,3 +219,13 @@ class MillisClient:
                     break  # the status says enough
                 raise MillisNonsense(f"the answer has more than {limit} bytes")
         return answer
+
+
+def _why(error: aiohttp.ClientConnectionError) -> str:
+    """Return why a connection failed, in the system's words; aiohttp's own tell the address again, and of TLS where there is none."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    # TLS and DNS number their errors in their own ways.
+    number = cause.errno if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) else None
+    if number is not None and number > 0:
+        return os.strerror(number)
+    return str(cause)

@@ -62,15 +62,18 @@ class Breaker:
         """Take other limits; what is known of the region stays."""
         self._limit, self._seconds = failures, seconds
 
-    def admits(self, now: float) -> bool:
-        """Return whether a call may ask the region now; if so, one of the next three must be told how that went."""
+    def admits(self, now: float, *, last_hope: bool = False) -> bool:
+        """Return whether a call may ask the region now; if so, one of the next four must be told how that went.
+
+        Where one call tries a region that was down, others pass it over, unless it is their *last_hope*.
+        """
         if self.health is Health.CLOSED:
             return True
         if self.health is Health.OPEN:
             if now < self._opened + self._seconds:
                 return False
             self._become(Health.HALF_OPEN)
-        if self._trying:
+        if self._trying and not last_hope:
             return False
         self._trying = True
         return True
@@ -88,14 +91,20 @@ class Breaker:
             self._opened = now
             self._become(Health.OPEN)
 
+    def doubted(self) -> None:
+        """Note that a call was not answered in time, which may be its agent's doing: one more sign is wanted, and enough."""
+        self._failures = max(self._failures, self._limit - 1)
+        self._trying = False
+
     def given_up(self) -> None:
         """Note that a call ended before the region could answer: nothing was learnt."""
         self._trying = False
 
     def probed(self) -> None:
-        """Note that a probe was answered: a reason to try, but no proof that calls can be registered."""
-        if self.health is Health.OPEN:
-            self._become(Health.HALF_OPEN)
+        """Note that a probe was answered: one makes an open region worth a try, the next one closes it."""
+        self._failures = 0
+        if self.health is not Health.CLOSED:
+            self._become(Health.HALF_OPEN if self.health is Health.OPEN else Health.CLOSED)
 
     def _become(self, health: Health) -> None:
         if health is not self.health:
@@ -118,6 +127,7 @@ class Regions:
             for region in REGIONS
         }
         self._in_doubt = {region: asyncio.Event() for region in REGIONS}
+        self._trouble: dict[str, str] = {}  # the latest, by region
         # A probe makes a connection anew before a caller needs it, or finds that the region has gone.
         client.on_lost = lambda region: self._in_doubt[region].set()
         self._settings = settings
@@ -127,6 +137,8 @@ class Regions:
         self._settings = settings
         for breaker in self._breakers.values():
             breaker.reconfigure(settings.breaker_failures, settings.breaker_seconds)
+        for in_doubt in self._in_doubt.values():
+            in_doubt.set()  # or a probe would come when the old settings say
 
     def states(self) -> dict[str, str]:
         """Return the health of each region by its name."""
@@ -152,32 +164,36 @@ class Regions:
         self, account: str, regions: Sequence[str], body: Mapping[str, Any], deadline: float
     ) -> Registration:
         earlier: tuple[str, ...] = ()
+        failed: MillisError | None = None
+        may_be_registered = waited = False
         to_ask = list(regions)
-        waited = False
         while to_ask:
             region = to_ask.pop(0)
-            if not self._breakers[region].admits(self._clock()):
+            another = any(self._breakers[other].health is not Health.OPEN for other in to_ask)
+            if not self._breakers[region].admits(self._clock(), last_hope=not another):
                 earlier = (*earlier, f"{region}: known to be down")
                 continue
             # Whoever is the last hope may use all the time that is left.
-            another = any(self._breakers[other].health is not Health.OPEN for other in to_ask)
             left = deadline - self._clock()
             limit = min(left, self._settings.seconds_for_one_region) if another else left
             try:
                 registration = await self._ask(account, region, body, limit)
             except MillisError as error:
+                failed = error
+                failed.region, failed.earlier = region, earlier
+                failed.may_be_registered = may_be_registered = may_be_registered or error.may_be_registered
                 advice = error.retry_after_seconds if isinstance(error, MillisRefused) else 0.0
                 if not another and not waited and 0 < advice < deadline - self._clock():
                     # And it has said when to come again, while the caller can still wait for it.
                     await asyncio.sleep(advice)
                     to_ask, waited = [region], True
                 elif not another or not error.elsewhere:
-                    error.earlier = earlier
                     raise
-                earlier = (*earlier, f"{region}: {error}")
+                told = Exception.__str__(error)
+                earlier = (*earlier, f"{region}: {told}")
             else:
                 return replace(registration, earlier=earlier) if earlier else registration
-        raise MillisDown("; ".join(earlier))
+        raise failed or MillisDown("; ".join(earlier))
 
     async def _ask(self, account: str, region: str, body: Mapping[str, Any], limit_seconds: float) -> Registration:
         """Register a call with one region, and learn from it how the region is."""
@@ -185,12 +201,16 @@ class Regions:
         try:
             registration = await self._client.register(account, region, body, limit_seconds)
         except MillisError as error:
-            self.orphaned += isinstance(error, MillisTimeout)
+            self.orphaned += error.may_be_registered
             if error.shows_outage:
+                self._trouble[region] = str(error)
                 breaker.failed(self._clock())
-                self._in_doubt[region].set()
+            elif isinstance(error, MillisTimeout):
+                breaker.doubted()
             else:
                 breaker.succeeded()
+                raise
+            self._in_doubt[region].set()
             raise
         except BaseException:
             self.orphaned += 1
@@ -211,8 +231,8 @@ class Regions:
             log.warning("an orphaned registration was not deleted", region=region, why=str(error))
 
     @asynccontextmanager
-    async def probing(self, account: str, regions: Callable[[], Collection[str]]) -> AsyncIterator[None]:
-        """Probe what *regions* returns, with the key of *account*, while the context is entered."""
+    async def probing(self, account: Callable[[], str], regions: Callable[[], Collection[str]]) -> AsyncIterator[None]:
+        """Probe what *regions* returns, with the key of the *account* that is named then, while the context is entered."""
         probes = [asyncio.create_task(self._probe_for_ever(account, region, regions)) for region in REGIONS]
         try:
             yield
@@ -221,14 +241,21 @@ class Regions:
                 probe.cancel()
             await asyncio.gather(*probes, return_exceptions=True)
 
-    async def _probe_for_ever(self, account: str, region: str, regions: Callable[[], Collection[str]]) -> None:
+    async def _probe_for_ever(
+        self, account: Callable[[], str], region: str, regions: Callable[[], Collection[str]]
+    ) -> None:
         said = ""
         while True:
             self._in_doubt[region].clear()
             if region in regions() and self._settings.probe_seconds:
-                refusal = await self._probe(account, region)
+                try:
+                    refusal = await self._probe(account(), region)
+                except Exception:
+                    # Without probes, calls would find every outage by themselves, for as long as the bridge runs.
+                    log.exception("a probe failed unexpectedly", region=region)
+                    refusal = said
                 if refusal and refusal != said:
-                    log.warning("Millis refuses the probe", region=region, account=account, why=refusal)
+                    log.warning("Millis refuses the probe", region=region, account=account(), why=refusal)
                 said = refusal
             await asyncio.sleep(_BETWEEN_PROBES_SECONDS)
             with suppress(TimeoutError):
@@ -253,7 +280,8 @@ class Regions:
         try:
             await self._client.probe(account, region, self._settings.seconds_for_one_region)
         except MillisError as error:
-            if error.shows_outage:
+            if error.shows_outage or isinstance(error, MillisTimeout):
+                self._trouble[region] = str(error)
                 breaker.failed(self._clock())
                 return ""
             refusal = str(error)
@@ -262,5 +290,8 @@ class Regions:
 
     def _changed(self, region: str, before: Health, health: Health) -> None:
         self.changes[region, health.value] += 1
-        write = log.warning if health is Health.OPEN else log.info
-        write("region", region=region, state=health.value, before=before.value)
+        fields = {"region": region, "state": health.value, "before": before.value}
+        if health is Health.OPEN:
+            log.warning("region is down", **fields, why=self._trouble[region])
+        else:
+            log.info("region is tried" if health is Health.HALF_OPEN else "region is well", **fields)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 10.0
 _ANSWER_BYTES = 1_048_576
 
+_SAID_BY_EVERY_BRIDGE = ("ready", "worker", "workers")
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -32,7 +34,10 @@ class Answer:
 
 def ask_readiness(address: Address) -> Answer:
     """Ask one process whether it is ready; raise NotRunning."""
-    return _ask("GET", address, "/readyz", {})
+    answer = _ask("GET", address, "/readyz", {})
+    if not all(isinstance(answer.content.get(name), int) for name in _SAID_BY_EVERY_BRIDGE):
+        raise _no_bridge(address)
+    return answer
 
 
 def ask_reload(address: Address) -> Answer:
@@ -53,16 +58,27 @@ def reachable(address: Address) -> Address:
 
 def _ask(method: str, address: Address, path: str, headers: dict[str, str]) -> Answer:
     connection = http.client.HTTPConnection(address.host, address.port, timeout=_TIMEOUT_SECONDS)
+    connected = False
     try:
+        connection.connect()
+        connected = True
         connection.request(method, path, headers=headers)
         response = connection.getresponse()
         content = json.loads(response.read(_ANSWER_BYTES))
     except OSError as error:
+        if connected and not isinstance(error, TimeoutError):
+            raise _no_bridge(address) from error
         raise NotRunning(f"no bridge answers at {address}: {error.strerror or error}") from error
     except (http.client.HTTPException, ValueError) as error:
-        raise NotRunning(f"what answers at {address} is no bridge") from error
+        raise _no_bridge(address) from error
     finally:
         connection.close()
     if not isinstance(content, dict):
-        raise NotRunning(f"what answers at {address} is no bridge")
+        raise _no_bridge(address)
     return Answer(response.status, content)
+
+
+def _no_bridge(address: Address) -> NotRunning:
+    return NotRunning(
+        f"what answers at {address} is no agi-bridge; its web port is meant, which listen under [web] names"
+    )

@@ -180,6 +180,7 @@ def _standing(now: Snapshot) -> dict[str, object]:
         "workers": now.workers,
         "config_file": now.config_file,
         "config_loaded_at": now.config_loaded_at.isoformat(timespec="seconds"),
+        "needs_restart": now.needs_restart,
         "regions": dict(now.region_states),
     }
 

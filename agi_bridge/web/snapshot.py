@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Snapshot:
     """One process of the bridge. `not_ready` says why new calls are not welcome; it is empty where they are.
 
-    `door` has the server's counters by their names, `region_states` the state of each region, and `region_changes` how
+    `needs_restart` names the keys that were changed but wait for a restart. `door` has the server's counters by their names, `region_states` the state of each region, and `region_changes` how
     often each region entered each state.
     """
 
@@ -29,6 +29,7 @@ class Snapshot:
     open_connections: int
     open_sessions: int
     door: Mapping[str, int]
+    needs_restart: tuple[str, ...] = ()
     registrations_in_flight: int = 0
     orphaned_registrations: int = 0
     region_states: Mapping[str, str] = field(default_factory=dict)

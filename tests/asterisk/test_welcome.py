@@ -7,8 +7,9 @@ import pytest
 from lab import Pbx
 
 from agi_bridge.simulator import tone
+from agi_bridge.simulator.fault import Fault
 from agi_bridge.simulator.sip import Answered, AudioHeard, HungUp, Invited
-from tests.asterisk.stage import AGENT, RECEPTION, Stage
+from tests.asterisk.stage import AGENT, DID, ONELINE_DID, RECEPTION, SECOND_AGENT, Stage
 
 # Each a tone that nobody else speaks, for the caller to recognise.
 PROMPT, MUSIC = 1200, 1400
@@ -64,6 +65,34 @@ async def test_music_ends_where_the_fallback_begins(stage: Stage, sounds: str):
         await stage.heard("caller", RECEPTION)
 
     assert first_heard(stage) == [MUSIC, RECEPTION]
+
+
+# Fifty packets are a second of audio; to recognise the agent's tone takes fifteen more.
+A_SECOND_OF_PACKETS = 50
+
+
+async def test_answer_alone_lets_the_caller_hear_ringing(stage: Stage):
+    """A caller who has been answered hears ringing as audio while Millis thinks: a 180 would say nothing any more."""
+    stage.millis_does("delay=1")
+    async with stage.bridge(sales="answer = true"), stage.calling():
+        heard = await stage.heard("caller", AGENT)
+
+    assert heard.packets > A_SECOND_OF_PACKETS
+
+
+@pytest.mark.parametrize("did", [DID, ONELINE_DID])
+async def test_music_goes_on_while_the_call_is_registered_once_more(stage: Stage, sounds: str, did: str):
+    """Between an agent leg that failed and the next one the caller is not left in silence."""
+    stage.agent_does(refuse_status=503)
+    stage.second_region.fault = Fault(delay_seconds=1.0)
+    async with (
+        stage.bridge(sales='music = "tune"', second_region=True),
+        stage.calling(did, listens_for_hz=(MUSIC, SECOND_AGENT)),
+    ):
+        heard = await stage.heard("caller", SECOND_AGENT)
+
+    assert first_heard(stage) == [MUSIC, SECOND_AGENT]
+    assert heard.packets > A_SECOND_OF_PACKETS
 
 
 async def test_music_that_the_pbx_lacks_loses_no_call(stage: Stage):

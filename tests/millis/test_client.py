@@ -261,7 +261,7 @@ async def test_cookies_are_not_kept():
             "reset",
             MillisUnreachable,
             Reason.MILLIS_UNREACHABLE,
-            "the connection to {url} failed: [Errno 104] Connection reset by peer",
+            "the connection to {url} failed: Connection reset by peer",
         ),
         ("reset-mid-body", MillisUnreachable, Reason.MILLIS_UNREACHABLE, "{url} broke off in its answer"),
     ],
@@ -303,10 +303,7 @@ async def test_nobody_listens(unused_port):
         caught = await failure(client)
 
     assert isinstance(caught, MillisUnreachable)
-    assert str(caught) == (
-        f"the connection to http://127.0.0.1:{unused_port} failed: Cannot connect to host 127.0.0.1:{unused_port} "
-        f"ssl:default [Connect call failed ('127.0.0.1', {unused_port})]"
-    )
+    assert str(caught) == f"the connection to http://127.0.0.1:{unused_port} failed: Connection refused"
 
 
 @pytest.fixture

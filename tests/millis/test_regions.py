@@ -108,13 +108,39 @@ def test_probe_that_is_answered_shortens_the_wait(breaker: Breaker):
     assert [breaker.admits(now) for now in (0.1, 0.2)] == [True, False]
 
 
-def test_probe_proves_nothing_about_registering(breaker: Breaker):
-    """Answered probes between failing calls do not keep the breaker closed."""
-    breaker.failed(0.0)
+def test_second_answered_probe_closes(breaker: Breaker):
+    """A region that no call tries, because another serves them all, is well again after two answered probes."""
+    opened(breaker)
     breaker.probed()
-    breaker.failed(1.0)
+    breaker.probed()
 
-    assert breaker.health is Health.OPEN
+    assert breaker.health is Health.CLOSED
+
+
+def test_probes_that_fail_now_and_then_open_nothing(breaker: Breaker):
+    """An answered probe forgets the failures before it; failures days apart are no outage."""
+    for _ in range(5):
+        breaker.failed(0.0)
+        breaker.probed()
+
+    assert breaker.health is Health.CLOSED
+
+
+def test_calls_without_an_answer_in_time_open_nothing_by_themselves(breaker: Breaker, changes: Changes):
+    """It may be one agent that is slow; but after such a call a single failed probe is enough."""
+    for _ in range(5):
+        breaker.doubted()
+    assert changes == []
+
+    breaker.failed(1.0)
+    assert changes == [(Health.CLOSED, Health.OPEN)]
+
+
+def test_last_hope_does_not_wait_for_the_one_who_tries(breaker: Breaker):
+    """While one call tries the region, a call that has no other region left may try too."""
+    opened(breaker).admits(10.0)
+
+    assert [breaker.admits(10.1, last_hope=hope) for hope in (False, True)] == [False, True]
 
 
 def test_failures_while_open_prolong_it(breaker: Breaker):
@@ -168,7 +194,7 @@ async def test_first_region_takes_the_call():
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        ("reset", "the connection to {url} failed: [Errno 104] Connection reset by peer"),
+        ("reset", "the connection to {url} failed: Connection reset by peer"),
         ("reset-mid-body", "{url} broke off in its answer"),
         ("hang", "no answer from {url} within 0.5 s"),
         ("status=500", "HTTP 500: simulated fault"),
@@ -209,7 +235,7 @@ async def test_error_tells_of_all_regions():
 
     assert (type(error), str(error)) == (
         MillisRefused,
-        "us-west: HTTP 503: simulated fault; HTTP 402: simulated fault",
+        "us-west: HTTP 503: simulated fault; eu-west: HTTP 402: simulated fault",
     )
 
 
@@ -328,10 +354,42 @@ async def test_changes_are_told_once():
             await two.register()
 
     assert [(line["event"], line["log_level"], line["before"], line["state"]) for line in lines] == [
-        ("region", "warning", "closed", "open"),
-        ("region", "info", "open", "half-open"),
-        ("region", "info", "half-open", "closed"),
+        ("region is down", "warning", "closed", "open"),
+        ("region is tried", "info", "open", "half-open"),
+        ("region is well", "info", "half-open", "closed"),
     ]
+    assert lines[0]["why"] == "HTTP 503: simulated fault"
+
+
+async def test_slow_agent_keeps_nobody_else_from_the_regions():
+    """Calls that are not answered in time open no breaker while the probes are answered."""
+    async with stand(breaker_failures=1, probe_seconds=0.05) as two:
+        async with two.regions.probing(lambda: "default", lambda: BOTH):
+            await probed(two.west)
+            two.west.upcoming.extend([Fault(hang=True)] * 2)
+            await two.failure("us-west")
+
+        assert two.regions.states() == {"us-west": "closed", "eu-west": "closed"}
+
+
+async def test_error_says_that_a_region_may_have_registered_the_call():
+    """A first region that did not answer in time may hold a registration, whatever the second one says."""
+    async with stand() as two:
+        two.west.fault, two.east.fault = Fault(hang=True), Fault(status=402)
+        error = await two.failure()
+
+        assert (error.may_be_registered, two.regions.orphaned) == (True, 1)
+
+
+async def test_probes_outlive_what_nobody_foresaw():
+    """An unexpected failure of a probe is told, and the next one is sent all the same."""
+    accounts = iter(["no-such-account"])
+    with capture_logs() as lines:
+        async with stand(probe_seconds=0.05) as two:
+            async with two.regions.probing(lambda: next(accounts, "default"), lambda: ("us-west",)):
+                await probed(two.west)
+
+    assert [line["event"] for line in lines] == ["a probe failed unexpectedly"]
 
 
 async def test_caller_who_leaves_frees_the_place_of_the_one_who_tries():
@@ -404,7 +462,7 @@ async def test_probe_finds_an_outage_before_a_caller_does():
     """Probes that fail open the breaker; one that is answered lets the next call try."""
     async with stand(breaker_failures=1, breaker_seconds=60.0, probe_seconds=0.05) as two:
         two.west.fault = Fault(status=503)
-        async with two.regions.probing("default", lambda: BOTH):
+        async with two.regions.probing(lambda: "default", lambda: BOTH):
             await probed(two.west)
             await until(lambda: two.regions.states()["us-west"] == "open")
             two.west.fault = Fault()
@@ -424,7 +482,7 @@ async def test_region_in_trouble_is_probed_at_once():
     """A call that finds a region down has it looked at now and not at the next turn."""
     async with (
         stand(probe_seconds=3600, keepalive_seconds=3600) as two,
-        two.regions.probing("default", lambda: ("us-west",)),
+        two.regions.probing(lambda: "default", lambda: ("us-west",)),
     ):
         await probed(two.west)
         two.west.upcoming.append(Fault(status=503))
@@ -434,7 +492,7 @@ async def test_region_in_trouble_is_probed_at_once():
 
 async def test_probes_come_as_often_as_the_settings_say():
     """From one probe to the next it is `probe_seconds`, or the API might close the kept connection in between."""
-    async with stand(probe_seconds=1.5) as two, two.regions.probing("default", lambda: ("us-west",)):
+    async with stand(probe_seconds=1.5) as two, two.regions.probing(lambda: "default", lambda: ("us-west",)):
         await probed(two.west, 2)
         first, second = (request.at for request in two.west.requests)
 
@@ -445,7 +503,7 @@ async def test_lost_connection_is_renewed_at_once():
     """A region that closes the connection kept for the next call is probed now and not at the next turn."""
     async with (
         stand(probe_seconds=3600, keepalive_seconds=3600) as two,
-        two.regions.probing("default", lambda: BOTH),
+        two.regions.probing(lambda: "default", lambda: BOTH),
     ):
         await probed(two.west)
         await probed(two.east)
@@ -459,7 +517,7 @@ async def test_region_that_is_down_is_probed_before_a_caller_has_to_try_it():
     """While an outage lasts, probes keep the breaker open, and no caller waits to learn of it once more."""
     async with stand(breaker_failures=1, breaker_seconds=2.2, probe_seconds=3600) as two:
         two.west.fault = Fault(status=503)
-        async with two.regions.probing("default", lambda: ("us-west",)):
+        async with two.regions.probing(lambda: "default", lambda: ("us-west",)):
             await probed(two.west, 4)
 
         assert (await two.failure("us-west")).outcome.reason is Reason.MILLIS_DOWN
@@ -469,7 +527,7 @@ async def test_region_that_is_down_is_probed_before_a_caller_has_to_try_it():
 async def test_only_regions_in_use_are_probed():
     """A region that no rule names is left in peace."""
     async with stand(probe_seconds=0.05) as two:
-        async with two.regions.probing("default", lambda: ("us-west",)):
+        async with two.regions.probing(lambda: "default", lambda: ("us-west",)):
             await probed(two.west, 2)
 
         assert list(two.east.requests) == []
@@ -480,7 +538,7 @@ async def test_refused_probe_is_told_once_and_is_no_outage():
     with capture_logs() as lines:
         async with stand(probe_seconds=0.05) as two:
             two.west.fault = Fault(status=401)
-            async with two.regions.probing("default", lambda: ("us-west",)):
+            async with two.regions.probing(lambda: "default", lambda: ("us-west",)):
                 await probed(two.west, 3)
             states = two.regions.states()
 

@@ -31,20 +31,26 @@ def answering(raw):
 def test_question_and_answer(ask, line, monkeypatch):
     """The question goes to the bridge itself, whatever proxy the environment names, and its JSON comes back."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    address, asked, thread = answering(b'HTTP/1.1 503 No\r\nContent-Length: 12\r\n\r\n{"ready": 0}')
-    assert ask(address) == Answer(503, {"ready": 0})
+    body = b'{"ready": 0, "worker": 1, "workers": 1}'
+    address, asked, thread = answering(b"HTTP/1.1 503 No\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    assert ask(address) == Answer(503, {"ready": 0, "worker": 1, "workers": 1})
     thread.join()
     assert asked[0].startswith(line)
     assert ("agi-bridge: reload" in asked[0]) == (ask is ask_reload)
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"220 mail\r\n", b"HTTP/1.1 200 OK\r\n\r\n<html>", b"HTTP/1.1 200 OK\r\n\r\n[]"], ids=repr
+    "raw",
+    [
+        *(b"", b"220 mail\r\n", b"HTTP/1.1 200 OK\r\n\r\n<html>", b"HTTP/1.1 200 OK\r\n\r\n[]"),
+        b'HTTP/1.1 404 No\r\n\r\n{"detail": "Not Found"}',
+    ],
+    ids=repr,
 )
 def test_whatever_else_answers_is_no_bridge(raw):
     """Something else on the port is told in words."""
     address, _, thread = answering(raw)
-    with pytest.raises(NotRunning, match=rf"^(what answers at {address} is no bridge|no bridge answers at {address})"):
+    with pytest.raises(NotRunning, match=f"^what answers at {address} is no agi-bridge"):
         ask_readiness(address)
     thread.join()
 

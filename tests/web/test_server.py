@@ -27,6 +27,7 @@ READY = Snapshot(
     open_connections=0,
     open_sessions=0,
     door={},
+    needs_restart=("log.level",),
     region_states={"us-west": "closed", "eu-west": "open"},
 )
 RELOAD = {"agi-bridge": "reload"}
@@ -80,6 +81,7 @@ async def test_ready_is_shown_with_what_runs():
         "workers": 4,
         "config_file": "/etc/agi-bridge/bridge.toml",
         "config_loaded_at": "2026-01-02T03:04:05+00:00",
+        "needs_restart": ["log.level"],
         "regions": {"us-west": "closed", "eu-west": "open"},
     }
 
