@@ -634,8 +634,8 @@ are the defaults of the bridge and of the shipped dialplan.
 bridge that is itself stuck costs 6 s at most (`MILLIS_BUDGET_SECONDS`), and then the caller is in the fallback.
 
 **A region that is well again** is found by a probe: while it is down, one goes out every `breaker_seconds` / 2, which is 5 s, or
-every `probe_seconds` where that is shorter. Once a probe is answered, the next call tries the region, one alone; if that succeeds,
-or a second probe is answered, all calls do. Without probes (`probe_seconds = 0`) a call tries it `breaker_seconds` after its last failure.
+every `probe_seconds` where that is shorter. Once a probe is answered, one call at a time tries the region. If that call
+succeeds, or another probe is answered, all calls do. Without probes (`probe_seconds = 0`) a call tries it `breaker_seconds` after its last failure.
 
 **The standby URI** is dialled when the API is down: no connection, no answer in time, 429, 5xx, an answer that makes no sense, or
 every region known to be down. It is not dialled after another refusal (401, 402, 404, 422), `bad-uri`, or a limit of our own
