@@ -14,6 +14,8 @@ from proving.trend import Trend
 
 # What the bridge calls a conversation with an agent.
 _ANSWERED = "answered"
+# And an agent that answered and hung up at once, whom the caller has not had.
+_DROPPED = "agent-dropped"
 
 # Free lists and caches may move by a few objects; a leak is one for every call, or for every tenth.
 _OBJECTS_OF_NOBODY = 400
@@ -66,7 +68,9 @@ def _trouble(lines: Sequence[Mapping[str, Any]], at_desk: int, *, waits: bool) -
     if verbs[-1] == "route" and str(lines[-1]["reason"]).startswith("routed"):
         return f"nobody reported how it ended after {_story(lines)}"
     ways = at_desk + (lines[-1]["reason"] == _ANSWERED)
-    if ways > 1 or (waits and ways == 0):
+    # A caller whom an agent has answered, if only to hang up, talks to whoever comes next for a moment, and leaves.
+    answered_before = any(line["reason"] == _DROPPED for line in lines)
+    if ways > 1 or (waits and ways == 0 and not answered_before):
         times = {0: "nobody", 1: "the fallback"}.get(at_desk, f"the fallback {at_desk} times")
         return f"the caller reached {times}, and the bridge says {_story(lines)}"
     return ""

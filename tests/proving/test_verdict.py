@@ -54,6 +54,16 @@ GOOD = [
         seen(),
         id="an agent at the second attempt",
     ),
+    pytest.param(
+        [
+            line("route", "routed"),
+            line("ended", "agent-dropped"),
+            line("route", "routed-redial"),
+            line("ended", "caller-hung-up"),
+        ],
+        seen(),
+        id="an agent that hung up, and the caller left before the next one came",
+    ),
     pytest.param([line("route", "caller-hung-up")], seen(caller="+1"), id="nobody, because the caller left"),
     pytest.param([], seen(caller="+1"), id="nobody, because the caller left before the bridge was asked"),
 ]
@@ -65,6 +75,12 @@ BAD = [
         seen(),
         "call 1.1: the caller reached nobody, and the bridge says route/routed, ended/agent-busy",
         id="nobody",
+    ),
+    pytest.param(
+        [line("route", "routed")],
+        seen(caller="+1"),
+        "call 1.1: nobody reported how it ended after route/routed",
+        id="never reported",
     ),
     pytest.param(
         [line("route", "routed"), line("ended", "answered")],
