@@ -44,7 +44,7 @@ class Kind:
     command: Callable[[Path, int, str], list[str]]
     concurrency: int | None = None  # None: as many calls at once as the run asks for
     greeting: str = "route"
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def _bridge(folder: Path, port: int, api: str) -> list[str]:
