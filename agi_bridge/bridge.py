@@ -29,7 +29,7 @@ from agi_bridge.errors import BridgeError, CallerHungUp, MillisError
 from agi_bridge.routing import Route, choose_route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
@@ -106,7 +106,8 @@ class Visit:
     """What is known of a call so far; in the end, its line in the log. Times are in seconds of one monotonic clock.
 
     `config` is the one that held when the call came in. `to_tell` are the channel variables that the dialplan still has to
-    be told, together with the status. `orphaned` is true while Millis may hold a registration that nobody dials.
+    be told, together with the status. `orphaned` is true while Millis may hold a registration that nobody dials, and
+    `registration` is kept as long.
     `setup_seconds` is known apart from the whole only where the verb goes on to dial.
     """
 
@@ -118,6 +119,7 @@ class Visit:
     call: Call | None = None
     route: Route | None = None
     registration: Registration | None = None
+    region: str = ""
     orphaned: bool = False
     millis_call_id: str = ""
     millis_seconds: float = 0.0
@@ -152,8 +154,8 @@ class Visit:
             nearest = self.route.nearest if self.route else None
             if nearest is not None:
                 line |= {"nearest_rule": nearest.name, "nearest_did": nearest.number}
-        if self.registration is not None:
-            line["region"] = self.registration.region
+        if self.region:
+            line["region"] = self.region
         if self.millis_call_id:
             line["millis_call_id"] = self.millis_call_id
         line |= self.dial
@@ -242,20 +244,27 @@ class Bridge:
             visit.orphaned = False  # the dialplan dials it
         return outcome
 
-    async def _answer(self, session: Session, visit: Visit) -> Outcome:
+    def _answer(self, session: Session, visit: Visit) -> Awaitable[Outcome]:
+        """Return the work that the verb asks for, to be awaited."""
         match visit.verb:
             case "route":
-                async with session.caller_waiting():
-                    return await self._set_up(session, visit)
+                return self._route(session, visit)
             case "dial":
-                return await self._set_up_and_dial(session, visit)
+                return self._set_up_and_dial(session, visit)
             case "ended":
-                return await self._ended(session, visit)
-            case "ping":
-                return PONG
+                return self._ended(session, visit)
             case _:
-                visit.to_tell["MILLIS_FALLBACK"] = visit.config.rules.default_fallback
-                return UNKNOWN_VERB
+                return self._without_a_call(visit)
+
+    async def _without_a_call(self, visit: Visit) -> Outcome:
+        if visit.verb == "ping":
+            return PONG
+        visit.to_tell["MILLIS_FALLBACK"] = visit.config.rules.default_fallback
+        return UNKNOWN_VERB
+
+    async def _route(self, session: Session, visit: Visit) -> Outcome:
+        async with session.caller_waiting():
+            return await self._set_up(session, visit)
 
     async def _set_up(self, session: Session, visit: Visit) -> Outcome:
         """Decide who answers, and see to it that the agent can be dialled; return how, or why nothing is dialled."""
@@ -355,16 +364,17 @@ class Bridge:
             session.begin_set_variables(visit.to_tell)
             visit.to_tell = {}
         asked_at = self._clock()
-        visit.registration = None
+        visit.registration, visit.region = None, ""
         visit.orphaned = True  # which is what remains if the caller leaves before the answer comes
         try:
-            visit.registration = await self._millis.register(account, regions, body)
+            registration = visit.registration = await self._millis.register(account, regions, body)
         except MillisError as error:
             visit.orphaned = error.may_be_registered
             raise
         finally:
             visit.millis_seconds = self._clock() - asked_at
-        return visit.registration
+        visit.region = registration.region
+        return registration
 
     async def _set_up_and_dial(self, session: Session, visit: Visit) -> Outcome:
         """Dial from here, for a dialplan of one line; once more where the agent leg failed and the rule allows it."""
@@ -384,12 +394,13 @@ class Bridge:
     async def _dial(self, session: Session, visit: Visit) -> Outcome:
         """Dial and return how that went. The watchdog would end the conversation, so until then it guards its longest end."""
         await session.set_variables(visit.to_tell | {"TIMEOUT(absolute)": str(visit.longest_dial_seconds)})
-        visit.to_tell = {"TIMEOUT(absolute)": "0"}
-        visit.orphaned = False
+        visit.to_tell = {}
+        visit.orphaned, visit.registration = False, None
         if visit.setup_seconds is None:
             visit.setup_seconds = self._clock() - visit.started
         try:
             await session.execute("Dial", visit.dial_arguments)
+            visit.to_tell = {"TIMEOUT(absolute)": "0"}
             return await self._ended(session, visit)
         except CallerHungUp:
             return LEFT_DURING_DIAL

@@ -812,7 +812,7 @@ class FakeMeter:
         if self.error is not None:
             raise self.error
         rule = visit.route.rule_name if visit.route else ""
-        region = visit.registration.region if visit.registration else ""
+        region = visit.region
         self.calls.append((visit.verb, rule, outcome.reason, region, total_seconds, visit.setup_seconds))
 
 

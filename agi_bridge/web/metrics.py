@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from agi_bridge.call import Outcome
-    from agi_bridge.millis.models import Registration
     from agi_bridge.routing import Route
     from agi_bridge.web.snapshot import Snapshot
 
@@ -56,7 +55,7 @@ class Visited(Protocol):
     @property
     def route(self) -> Route | None: ...
     @property
-    def registration(self) -> Registration | None: ...
+    def region(self) -> str: ...
     @property
     def millis_seconds(self) -> float: ...
     @property
@@ -98,8 +97,7 @@ class Metrics(Collector):
         if verb in _SET_UP_BY:
             self._setup[verb].observe(total_seconds if visit.setup_seconds is None else visit.setup_seconds)
         if visit.millis_seconds:
-            region = visit.registration.region if visit.registration else _NO_REGION
-            self._millis[region].observe(visit.millis_seconds)
+            self._millis[visit.region or _NO_REGION].observe(visit.millis_seconds)
 
     def text(self) -> bytes:
         """Return all metrics as Prometheus reads them."""

@@ -10,7 +10,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agi_bridge.call import Outcome, Reason, Result
-from agi_bridge.millis.models import Registration
 from agi_bridge.routing import Route, Rule
 from agi_bridge.web.metrics import Metrics
 from agi_bridge.web.snapshot import Snapshot
@@ -33,16 +32,13 @@ QUIET = Snapshot(
 ROUTED = Outcome(Result.COMPLETED, Reason.ROUTED)
 
 
-TAKEN = Registration("c", "sip:c@sip.millis.ai", "us-west")
-
-
 @dataclass
 class Visit:
     """What the metrics read of a call."""
 
     verb: str = "route"
     route: Route | None = None
-    registration: Registration | None = TAKEN
+    region: str = "us-west"
     millis_seconds: float = 0.0
     setup_seconds: float | None = None
 
@@ -98,7 +94,7 @@ def test_buckets_count_what_is_up_to_their_bound():
     metrics = Metrics(lambda: QUIET)
     metrics.ended(Visit(millis_seconds=0.1), ROUTED, 0.1)
     metrics.ended(Visit(millis_seconds=60.0), ROUTED, 60.0)
-    metrics.ended(Visit(registration=None, millis_seconds=4.0), Outcome(Result.MILLIS, Reason.MILLIS_TIMEOUT), 4.0)
+    metrics.ended(Visit(region="", millis_seconds=4.0), Outcome(Result.MILLIS, Reason.MILLIS_TIMEOUT), 4.0)
     found = lines(metrics, "agi_bridge_millis_seconds_(bucket|sum|count)")
     assert [line for line in found if re.search('le="(0.05|0.1|6.0|.Inf)",region="us-west"', line)] == [
         'agi_bridge_millis_seconds_bucket{le="0.05",region="us-west"} 0.0',
