@@ -253,14 +253,11 @@ class Bridge:
                 return self._set_up_and_dial(session, visit)
             case "ended":
                 return self._ended(session, visit)
+            case "ping":
+                return _at_once(PONG)
             case _:
-                return self._without_a_call(visit)
-
-    async def _without_a_call(self, visit: Visit) -> Outcome:
-        if visit.verb == "ping":
-            return PONG
-        visit.to_tell["MILLIS_FALLBACK"] = visit.config.rules.default_fallback
-        return UNKNOWN_VERB
+                visit.to_tell["MILLIS_FALLBACK"] = visit.config.rules.default_fallback
+                return _at_once(UNKNOWN_VERB)
 
     async def _route(self, session: Session, visit: Visit) -> Outcome:
         async with session.caller_waiting():
@@ -422,6 +419,10 @@ class Bridge:
         # Who hung up so early that the legs were not yet joined, Asterisk does not say; but the caller is never nobody.
         dropped = visit.dial["hung_up_by"] != "caller" and said["ANSWEREDTIME"] == "0"
         return outcome_of_dial(said["DIALSTATUS"], said["HANGUPCAUSE"], dropped=dropped)
+
+
+async def _at_once(outcome: Outcome) -> Outcome:
+    return outcome
 
 
 def _outcome_of(error: Exception, visit: Visit) -> Outcome:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
@@ -98,18 +99,19 @@ class WebServer:
         await self._close()
 
     async def _listen(self, address: Address) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            server = await asyncio.get_running_loop().create_server(
-                self._connection, address.host, address.port, reuse_address=True
-            )
+            # The loop's own way of opening them does not say on every Python why it could not.
+            found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            listening = [socket.create_server(place, family=family) for family, _, _, _, place in dict.fromkeys(found)]
         except (OSError, OverflowError) as error:
             number = getattr(error, "errno", None)
             why = os.strerror(number) if number and number > 0 else str(error)
             raise CannotListen(
                 f"cannot listen on {address}: {why}; is another bridge running? See listen under [web]"
             ) from error
-        self._servers.append(server)
-        for sock in server.sockets:
+        for sock in listening:
+            self._servers.append(await loop.create_server(self._connection, sock=sock))
             log.info("listening for HTTP", address=sock.getsockname()[:2])
 
     def _connection(self) -> asyncio.Protocol:
