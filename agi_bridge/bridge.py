@@ -384,8 +384,12 @@ class Bridge:
             return outcome
         assert visit.call is not None and visit.route is not None and visit.route.rule is not None  # noqa: S101, PT018 - it was dialled
         visit.to_tell["TIMEOUT(absolute)"] = visit.watchdog
-        async with session.caller_waiting():
-            await self._connect(session, visit, visit.call, visit.route.rule, visit.redial)
+        try:
+            async with session.caller_waiting():
+                await self._connect(session, visit, visit.call, visit.route.rule, visit.redial)
+        finally:
+            # Where nothing is dialled any more, it must not cut off the fallback.
+            visit.to_tell["TIMEOUT(absolute)"] = "0"
         return await self._dial(session, visit)
 
     async def _dial(self, session: Session, visit: Visit) -> Outcome:

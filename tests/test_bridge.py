@@ -672,6 +672,17 @@ async def test_dial_tries_a_failed_agent_leg_once_more():
     assert (session.set["MILLIS_STATUS"], line["reason"]) == ("fallback", "agent-congestion")
 
 
+async def test_dial_leaves_no_watchdog_behind_when_the_second_registration_fails():
+    """What guards the caller's second wait must not end the conversation with the fallback."""
+    session, millis = FakeSession("dial"), FakeMillis()
+    session.values["${DIALSTATUS}"] = "CONGESTION"
+    session.on_execute = lambda: setattr(millis, "answer", MillisUnreachable("gone"))
+    line = await play(session, millis)
+
+    assert (session.set["MILLIS_STATUS"], line["reason"]) == ("fallback", "millis-unreachable")
+    assert session.set["TIMEOUT(absolute)"] == "0"
+
+
 # Registrations that nobody dials.
 
 

@@ -179,6 +179,7 @@ class Regions:
             try:
                 registration = await self._ask(account, region, body, limit)
             except MillisError as error:
+                told = f"{region}: {error}"
                 failed = error
                 failed.region, failed.earlier = region, earlier
                 failed.may_be_registered = may_be_registered = may_be_registered or error.may_be_registered
@@ -189,8 +190,7 @@ class Regions:
                     to_ask, waited = [region], True
                 elif not another or not error.elsewhere:
                     raise
-                told = Exception.__str__(error)
-                earlier = (*earlier, f"{region}: {told}")
+                earlier = (*earlier, told)
             else:
                 return replace(registration, earlier=earlier) if earlier else registration
         raise failed or MillisDown("; ".join(earlier))

@@ -103,16 +103,16 @@ class WebServer:
         try:
             # The loop's own way of opening them does not say on every Python why it could not.
             found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            listening = [socket.create_server(place, family=family) for family, _, _, _, place in dict.fromkeys(found)]
+            for family, _, _, _, place in dict.fromkeys(found):
+                listening = socket.create_server(place, family=family)
+                self._servers.append(await loop.create_server(self._connection, sock=listening))
+                log.info("listening for HTTP", address=listening.getsockname()[:2])
         except (OSError, OverflowError) as error:
             number = getattr(error, "errno", None)
             why = os.strerror(number) if number and number > 0 else str(error)
             raise CannotListen(
                 f"cannot listen on {address}: {why}; is another bridge running? See listen under [web]"
             ) from error
-        for sock in listening:
-            self._servers.append(await loop.create_server(self._connection, sock=sock))
-            log.info("listening for HTTP", address=sock.getsockname()[:2])
 
     def _connection(self) -> asyncio.Protocol:
         """Return the protocol of one accepted connection; aiohttp itself would wait for ever for the first request."""
