@@ -90,7 +90,7 @@ class Channels:
         self._by_linkedid: dict[str, _Call] = {}
         # While a list is under way: what was heard meanwhile is newer than the list.
         self._before_list: set[str] | None = None
-        self._gone_since: set[str] = set()
+        self._heard_since: set[str] = set()
 
     @property
     def up(self) -> int:
@@ -142,6 +142,8 @@ class Channels:
         call = self._by_uniqueid.get(uniqueid) or self._by_linkedid.get(linkedid)
         if call is None or not uniqueid:
             return
+        if self._before_list is not None:
+            self._heard_since.add(uniqueid)
         channel = call.up.get(uniqueid) or Channel(event["Channel"], uniqueid, linkedid)
         channel = replace(
             channel, linkedid=linkedid or channel.linkedid, state=event["ChannelStateDesc"] or channel.state
@@ -162,15 +164,15 @@ class Channels:
     def begin_list(self) -> None:
         """Note that the PBX is asked for its channels now: those that it then leaves out are gone."""
         self._before_list = set(self._by_uniqueid)
-        self._gone_since.clear()
+        self._heard_since.clear()
 
     def take_list(self, rows: Iterable[ChannelRow]) -> None:
         """Take the PBX's list of all its channels, for what no event has told."""
         missing, self._before_list = self._before_list or set(), None
         for row in rows:
             call = self._by_uniqueid.get(row.uniqueid) or self._by_linkedid.get(row.linkedid)
-            if call is not None and row.uniqueid and row.uniqueid not in self._gone_since:
-                missing.discard(row.uniqueid)
+            missing.discard(row.uniqueid)
+            if call is not None and row.uniqueid and row.uniqueid not in self._heard_since:
                 self._put(call, Channel(row.name, row.uniqueid, row.linkedid, row.state, row.bridge_id))
                 self._link(call, row.linkedid)
         for uniqueid in missing & self._by_uniqueid.keys():
@@ -197,8 +199,6 @@ class Channels:
                 self._by_linkedid[linkedid] = call
 
     def _hang_up(self, call: _Call, channel: Channel, cause: int | None) -> None:
-        if self._before_list is not None:
-            self._gone_since.add(channel.uniqueid)
         call.up.pop(channel.uniqueid, None)
         self._by_uniqueid.pop(channel.uniqueid, None)
         call.hung_up.append(replace(channel, bridge_id="", hung_up=True, hangup_cause=cause))
