@@ -73,6 +73,7 @@ class FakeSession:
             "language": "en",
         }
         self.request = Request(defaults | fields)
+        self.peer = "127.0.0.1"
         self.hung_up = False
         self.failed = False
         self.closed = False
