@@ -701,9 +701,7 @@ class _Reader:
 
     def _tokens(self) -> tuple[Token, ...]:
         """Return who may ask over HTTP."""
-        return tuple(
-            Token(each.name, frozenset(map(Scope, each.scopes)), each.sha256) for each in self.file.token
-        )
+        return tuple(Token(each.name, frozenset(map(Scope, each.scopes)), each.sha256) for each in self.file.token)
 
     def _no_token_twice(self) -> None:
         seen: set[str] = set()

@@ -4,7 +4,7 @@
 class Pace:
     """Lets *burst* through at once, and *per_second* in the long run. Times are in seconds of one monotonic clock."""
 
-    __slots__ = ("_burst", "_filled_at", "_per_second", "_left")
+    __slots__ = ("_burst", "_filled_at", "_left", "_per_second")
 
     def __init__(self, per_second: float, burst: int, now: float) -> None:
         self._per_second = per_second

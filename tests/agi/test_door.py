@@ -1,11 +1,8 @@
 """Who may come in, by address and by rate; each step of time is written down."""
 
 import ipaddress
-import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agi_bridge.agi.door import MOST_PEERS, Door
 

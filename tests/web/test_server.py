@@ -164,7 +164,9 @@ async def test_every_name_of_this_machine_may_reload(host):
 async def test_another_machine_cannot_reload(other_address):
     """Header and name do not help whoever is not on this machine."""
     with capture_logs():
-        async with WebServer(WebSettings(listen=["0.0.0.0:0"]), 1, lambda: READY, lambda: b"", nothing_to_reload) as server:
+        async with WebServer(
+            WebSettings(listen=["0.0.0.0:0"]), 1, lambda: READY, lambda: b"", nothing_to_reload
+        ) as server:
             port = server.addresses[0][1]
             reader, writer = await asyncio.open_connection(other_address, port)
             writer.write(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nagi-bridge: reload\r\n\r\n")
