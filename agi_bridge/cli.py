@@ -79,7 +79,7 @@ simulate = typer.Typer(
     help="Play Millis or Asterisk. For trying things without an account or a PBX.", no_args_is_help=True
 )
 commands.add_typer(simulate, name="simulate")
-standby = typer.Typer(help="Make, show and delete what a rule dials while no API answers.", no_args_is_help=True)
+standby = typer.Typer(help="Make, show and delete what rules dial while no API answers.", no_args_is_help=True)
 commands.add_typer(standby, name="standby")
 
 ConfigOption = Annotated[

@@ -64,7 +64,7 @@ def written(stage: Stage, run: Run) -> str:
     return printed
 
 
-def bridge_of(stage: Stage, replica: Replica) -> dict[str, str]:
+def bridge_of(stage: Stage, replica: Replica) -> dict[str, Any]:
     """Return where the bridge listens, which our part has to say, and the fallback of its rule."""
     return {"listen": f"{stage.pbx.address}:{stage.pbx.slot.bridge_port}", "fallback": replica.fallback}
 
