@@ -79,7 +79,7 @@ simulate = typer.Typer(
     help="Play Millis or Asterisk. For trying things without an account or a PBX.", no_args_is_help=True
 )
 commands.add_typer(simulate, name="simulate")
-standby = typer.Typer(help="Make, show and delete what rules dial while no API answers.", no_args_is_help=True)
+standby = typer.Typer(help="Make, show and delete what is dialled without an API.", no_args_is_help=True)
 commands.add_typer(standby, name="standby")
 
 ConfigOption = Annotated[
@@ -352,7 +352,8 @@ def asterisk_config(
     if write:
         return _put(folder, planned)
     for file in planned.files:
-        typer.echo(f"# {folder / file.path}\n\n{file.ours}")
+        # With our two lines, so that what is pasted is found by a later --write.
+        typer.echo(f"# {folder / file.path}\n\n{flavor.placed(file.path, '', file.ours)}")
     _print_steps(planned.steps)
     return DONE
 

@@ -550,6 +550,7 @@ def test_asterisk_config_prints_files_and_steps(run, freepbx):
         "# /etc/asterisk/globals_custom.conf",
         "# /etc/asterisk/extensions_custom.conf",
     ]
+    assert out.count("\n; >>> agi_bridge: ") == out.count("\n; <<< agi_bridge\n") == 3
     assert "\nMILLIS_DEFAULT_FALLBACK = millis-fallback,s,1\n" in out
     assert "\nMILLIS_SECRET = a-secret-of-twenty-signs\n" in out
     steps = out.partition("\nWhat is left to do:\n")[2].splitlines()

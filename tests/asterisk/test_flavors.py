@@ -221,12 +221,20 @@ async def test_removal_leaves_no_trace(stage: Stage, replica: Replica, written: 
     assert "Context 'millis" not in stage.pbx.cli("dialplan show")
 
 
+FREEPBX_PAGE = Path(__file__).parents[2] / "docs/freepbx.md"
+# Whom the caller hears at each place that freepbx.md names.
 FALLBACKS = {
     "from-did-direct,200,1": (RECEPTION,),
     "ext-queues,600,1": (LOBBY,),
     "app-announcement-1,s,1": (NIGHT,),
     "app-blackhole,hangup,1": (),
 }
+
+
+def test_documented_fallbacks_are_the_tested_ones():
+    """The table of freepbx.md names these places and no other."""
+    table = FREEPBX_PAGE.read_text().partition("| where | fallback |")[2].partition("\n\n")[0]
+    assert re.findall(r"`([^`]+)` \|$", table, re.MULTILINE) == list(FALLBACKS)
 
 
 @pytest.mark.parametrize("replica", ["freepbx"], indirect=True)
