@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from agi_bridge.config import SHIPPED_BUDGET_SECONDS, SHIPPED_LONGEST_CALL_SECONDS, parse_address
 from agi_bridge.errors import CannotPlace
+from agi_bridge.transfer import dialplan as transfer_contexts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +33,7 @@ _END_LINE = f"{END}\n"
 DIALPLAN, GLOBALS, PJSIP, ENTRY = "extensions.conf", "site/extensions.conf", "pjsip.conf", "entry/{}.conf"
 _ENDPOINTS = ("millis", "millis-tcp", "millis-tls")
 _TEMPLATES = ("any-endpoint", "millis-endpoint")
-_OUR_CONTEXT = re.compile(r"millis(-[a-z]+)?")
+_OUR_CONTEXT = re.compile(r"millis(-[a-z]+)*")
 
 _SECTION = re.compile(r"\[([^\]\n]+)\](?:\(([^)\n]*)\))?")
 _HAS_SECRET = re.compile(r"MILLIS_SECRET[ \t]*=[ \t]*[^\s)]")
@@ -196,6 +197,9 @@ def plan(
     transports = {**flavor.transports, **_transports(found)}
     settings = _settings(config, shipped[GLOBALS], bridge)
     contexts = "".join(text for name, text in _sections(shipped[DIALPLAN]) if _OUR_CONTEXT.fullmatch(name))
+    contexts = contexts.rstrip("\n") + "\n"
+    if config.transfers:
+        contexts += "\n" + transfer_contexts(config.transfers)
     if flavor.entry:
         contexts = "".join(text for _, text in _sections(shipped[ENTRY.format(flavor.entry)])) + "\n" + contexts
     ours = {flavor.pjsip: _endpoints(shipped[PJSIP], names, transports)}
@@ -203,7 +207,7 @@ def plan(
         ours[flavor.globals] = settings
     else:
         contexts = _as_subroutine(settings) + "\n" + contexts
-    ours[flavor.dialplan] = contexts.rstrip("\n") + "\n"
+    ours[flavor.dialplan] = contexts
     _refuse_doubles(ours, found)
     _refuse_to_forget_the_secret(settings, found)
     files = tuple(File(path, ours[path], placed(path, found.get(path, ""), ours[path])) for path in flavor.paths)

@@ -64,6 +64,18 @@ def test_dialplan_is_the_shipped_one(flavor):
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)
+def test_places_of_transfers_are_the_dialplan_s_last(flavor):
+    """Where agents may send their callers stands behind the context to which it is added, which is else empty."""
+    sales = '[[transfer]]\nname = "sales"\ndestination = "ext-queues,600,1"'
+    text = planned(flavor, sales=sales)[0][FLAVORS[flavor].dialplan]
+
+    assert headers(text)[-2:] == ["millis-transfer", "millis-transfer-to"]
+    assert text.index("[millis-transfer]\n") < text.index("[millis-transfer](+)\n")
+    assert text.endswith("\n[millis-transfer-to]\nexten => sales,1,Goto(ext-queues,600,1)\n")
+    assert "[millis-transfer](+)" not in planned(flavor)[0][FLAVORS[flavor].dialplan]
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
 def test_endpoint_is_the_shipped_one(flavor):
     """The endpoint and its templates are there, and those with a transport only where a rule names them."""
     text = planned(flavor)[0][FLAVORS[flavor].pjsip]

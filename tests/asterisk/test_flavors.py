@@ -9,7 +9,7 @@ import pytest
 from lab import Asterisk, Pbx, SiteSettings
 
 from agi_bridge.cli import DONE, main
-from agi_bridge.simulator.sip import place_call
+from agi_bridge.simulator.sip import ReferEnded, place_call
 from agi_bridge.simulator.tone import CALLER_TONE_HZ
 from tests.asterisk.replica import REPLICAS, Replica
 from tests.asterisk.stage import AGENT, CALLER_NUMBER, DID, LOBBY, NIGHT, RECEPTION, TRUNK, UNKNOWN_DID, Stage
@@ -196,7 +196,6 @@ async def test_endpoint_has_no_way_in(stage: Stage, written: str):
 
     assert re.search(r"^ context +: millis-agent$", endpoint, re.MULTILINE)
     assert re.search(r"^ identify_by +: ip$", endpoint, re.MULTILINE)
-    assert re.search(r"^ allow_transfer +: false$", endpoint, re.MULTILINE)
 
 
 async def test_tcp_goes_by_the_distribution_s_transport(stage: Stage, replica: Replica, written: str, run: Run):
@@ -207,6 +206,35 @@ async def test_tcp_goes_by_the_distribution_s_transport(stage: Stage, replica: R
 
     [transport] = re.findall(r"^ transport +: (\S+)$", endpoint, re.MULTILINE)
     assert f"Transport:  {transport}" in stage.pbx.cli("pjsip show transports")
+
+
+async def test_agent_sends_its_caller_on(stage: Stage, replica: Replica, written: str, run: Run):
+    """What bridge.toml lists under [[transfer]] is in the dialplan: the agent names it, and the caller reaches the queue."""
+    sales = f'[[transfer]]\nname = "sales"\ndestination = "{replica.default_fallback}"'
+    run("--write", more=sales)
+    load(stage.pbx)
+    stage.agent_does(refer_to=f"sip:sales@{stage.pbx.address}", refer_after_seconds=0.5)
+    async with stage.bridge(**bridge_of(stage, replica), more=sales):
+        async with stage.calling():
+            await stage.heard("caller", AGENT)
+            await stage.heard("caller", LOBBY)
+        transferred = await stage.line("transferred")
+
+    assert (transferred["reason"], transferred["transfer"]) == ("transfer-answered", "sales")
+
+
+@pytest.mark.parametrize("name", ["200", "s", "millis-inbound"])
+async def test_agent_reaches_no_extension_of_the_pbx(stage: Stage, replica: Replica, written: str, name: str):
+    """A name off the list is refused, though the distribution has a context for transfers that knows the extension."""
+    stage.agent_does(refer_to=f"sip:{name}@{stage.pbx.address}", refer_after_seconds=0.5)
+    async with stage.bridge(**bridge_of(stage, replica)):
+        async with stage.calling():
+            await stage.heard("caller", AGENT)
+            refused = await stage.saw("agent", ReferEnded)
+        ended = await stage.line("ended")
+
+    assert (refused.status, ended["reason"]) == (404, "answered")
+    assert stage.events["reception"] == []
 
 
 async def test_removal_leaves_no_trace(stage: Stage, replica: Replica, written: str, run: Run):
