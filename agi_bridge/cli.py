@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import re
+import secrets
 import shlex
 import signal
 import sys
@@ -22,7 +23,8 @@ from urllib.parse import quote
 
 import typer
 
-from agi_bridge import __version__, app, config, log, metadata
+from agi_bridge import __version__, app, asterisk_conf, config, flavor, log, metadata
+from agi_bridge.access import Scope, digest
 from agi_bridge.call import Call
 from agi_bridge.dialplan import SipUri, safe_call_id
 from agi_bridge.dry_run import imagined_call, route_facts
@@ -44,6 +46,7 @@ from agi_bridge.simulator.asterisk import play_call
 from agi_bridge.simulator.channel import SimulatedChannel
 from agi_bridge.simulator.fault import ALLOWED_FAULTS, Fault
 from agi_bridge.simulator.millis import Received, SimulatedMillis
+from agi_bridge.tool_definition import tool_definitions
 from agi_bridge.web.client import ask_readiness, ask_reload, reachable
 
 T = TypeVar("T")
@@ -79,7 +82,7 @@ simulate = typer.Typer(
     help="Play Millis or Asterisk. For trying things without an account or a PBX.", no_args_is_help=True
 )
 commands.add_typer(simulate, name="simulate")
-standby = typer.Typer(help="Make, show and delete what a rule dials while no API answers.", no_args_is_help=True)
+standby = typer.Typer(help="Make, show and delete what is dialled without an API.", no_args_is_help=True)
 commands.add_typer(standby, name="standby")
 
 ConfigOption = Annotated[
@@ -324,6 +327,65 @@ def delete_standby(
     return _run(_delete_standby(loaded, account, _known_region(region) or agent.regions[0], call_id, as_json))
 
 
+@commands.command("asterisk-config")
+def asterisk_config(
+    flavor_name: Annotated[str, typer.Option("--flavor", metavar="NAME", help=f"One of: {flavor.NAMES}.")],
+    write: Annotated[bool, typer.Option("--write", help="Write the files instead of printing them.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take out again what --write has written.")] = False,
+    directory: Annotated[
+        str | None,
+        typer.Option("--directory", metavar="FOLDER", help="Asterisk's configuration; default: /etc/asterisk."),
+    ] = None,
+    bridge: Annotated[
+        str,
+        typer.Option(
+            "--bridge", metavar="HOST:PORT", help="Where Asterisk reaches the bridge; default: where it listens."
+        ),
+    ] = "",
+    config_file: ConfigOption = None,
+) -> int:
+    """Print or write what Asterisk needs for this bridge. In the files that the distribution leaves alone."""
+    chosen = _known_flavor(flavor_name)
+    folder = Path(directory or "/etc/asterisk")
+    if remove:
+        return _put(folder, flavor.removal(chosen, asterisk_conf.there(folder, chosen)))
+    loaded = _load(config_file, need_keys=False, need_secret=True)
+    found = asterisk_conf.there(folder, chosen) if write or directory else {}
+    planned = flavor.plan(loaded, chosen, asterisk_conf.shipped(), found, _known_address(bridge))
+    if write:
+        return _put(folder, planned)
+    for file in planned.files:
+        # With our two lines, so that what is pasted is found by a later --write.
+        typer.echo(f"# {folder / file.path}\n\n{flavor.placed(file.path, '', file.ours)}")
+    _print_steps(planned.steps)
+    return DONE
+
+
+@commands.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Who is to have it, such as crm.")],
+    scope: Annotated[list[Scope], typer.Option(help="read, control or millis; may be given more than once.")],
+) -> int:
+    """Make a token for the HTTP API. Shown once; the configuration holds only its hash."""
+    secret = secrets.token_urlsafe(32)
+    scopes = ", ".join(f'"{each}"' for each in dict.fromkeys(scope))
+    _complain(f"give this to {name}; nobody can show it again:")
+    print(secret)
+    _complain("and put this into bridge.toml:")
+    print(f'\n[[token]]\nname = "{name}"\nscopes = [{scopes}]\nsha256 = "{digest(secret)}"')
+    return DONE
+
+
+@commands.command()
+def millis_tools(config_file: ConfigOption = None) -> int:
+    """Print the tools of an agent at Millis, as JSON. To send its caller on, and to end the call."""
+    loaded = _load(config_file, need_keys=False)
+    if not loaded.web.public_url:
+        raise ConfigError([Problem("web.public_url", "is missing", "the address at which Millis reaches the web port")])
+    _print_json(tool_definitions(loaded.web.public_url, loaded.transfers))
+    return DONE
+
+
 @simulate.command("millis")
 def simulate_millis(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
@@ -484,6 +546,26 @@ def _named_rule(loaded: config.Config, name: str) -> Rule:
     return rule
 
 
+def _known_flavor(name: str) -> flavor.Flavor:
+    if name not in flavor.FLAVORS:
+        raise typer.BadParameter(f'there is no flavor "{name}"; there are: {flavor.NAMES}', param_hint="--flavor")
+    return flavor.FLAVORS[name]
+
+
+def _known_address(text: str) -> str:
+    try:
+        return text and str(config.parse_address(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--bridge") from None
+
+
+def _put(folder: Path, planned: flavor.Plan) -> int:
+    for line in asterisk_conf.write(folder, planned.files):
+        typer.echo(line)
+    _print_steps(planned.steps)
+    return DONE
+
+
 def _known_region(region: str | None) -> str | None:
     if region is not None and region not in REGIONS:
         raise typer.BadParameter(f"must be {' or '.join(REGIONS)}", param_hint="--region")
@@ -510,10 +592,14 @@ def _imagined(loaded: config.Config, bridge_call_id: str, *told: Any) -> Call:
         raise typer.BadParameter(str(error), param_hint="--arg") from None
 
 
-def _load(config_file: str | None, *, need_keys: bool = True) -> config.Config:
+def _load(config_file: str | None, *, need_keys: bool = True, need_secret: bool | None = None) -> config.Config:
     """Read the configuration file; files that it names are relative to its own folder."""
     path = _config_path(config_file)
-    return config.load(_text(path), os.environ, lambda name: (path.parent / name).read_bytes(), need_keys=need_keys)
+
+    def read(name: str) -> bytes:
+        return (path.parent / name).read_bytes()
+
+    return config.load(_text(path), os.environ, read, need_keys=need_keys, need_secret=need_secret)
 
 
 def _text(path: Path) -> str:
@@ -639,6 +725,15 @@ def _print_line(sender: str, line: str) -> None:
 
 def _print_request(received: Received) -> None:
     typer.echo(f"{received.method} {received.path} {json.dumps(received.body, ensure_ascii=False)}")
+
+
+def _print_steps(steps: Sequence[str]) -> None:
+    typer.echo("\nWhat is left to do:")
+    for number, step in enumerate(steps, 1):
+        first, *more = step.splitlines()
+        typer.echo(f"{number}. {first}")
+        for line in more:
+            typer.echo(f"   {line}")
 
 
 def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
