@@ -232,6 +232,24 @@ def test_event_since_the_question_outdoes_the_list():
     assert channels.call("ours").caller.state == "Up"
 
 
+def test_question_that_got_no_list_is_over():
+    """Where the PBX gives no list, nothing is taken for gone, and nothing is gathered."""
+    channels = following()
+    channels.begin_list()
+    channels.drop_list()
+    heard(channels, "Newstate", state="Up")
+    channels.take_list([])
+    assert (up(channels), channels._heard_since) == ([CALLER], set())
+
+
+def test_list_that_lacks_rows_ends_no_call():
+    """Where a row was left out, whoever is missing may be there all the same."""
+    channels = following()
+    channels.begin_list()
+    channels.take_list([row(AGENT)], complete=False)
+    assert up(channels) == [CALLER, AGENT]
+
+
 def test_row_without_an_id_is_passed_over():
     """A row that a text of the caller's has torn in two belongs to nobody."""
     channels = following()

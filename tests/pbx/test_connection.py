@@ -125,20 +125,16 @@ async def test_black_hole_is_left_for_the_next_attempt(server):
 
 async def test_something_unforeseen_does_not_end_the_watch(server):
     """A fault of our own is told in full, and the PBX is tried again."""
-    pbx = server.settings(ami_connect_timeout_seconds=TINY_SECONDS)
+
+    def stumble(call):
+        raise ValueError("we stumbled")
+
     with capture_logs() as logs:
-        async with kept(pbx) as connection:
-            await until(lambda: connection.connected)
-
-            def stumble(rows):
-                del connection.channels.take_list
-                raise ValueError("we stumbled")
-
-            connection.channels.take_list = stumble
-            server.cut()
-            await until(lambda: connection.failures["unexpected"])
-            await until(lambda: connection.connected and connection.logins == 3)
+        async with kept(server.settings(), stumble) as connection:
+            connection.channels.follow("over", "PJSIP/trunk-1", CALLER)
+            await until(lambda: connection.connected and connection.logins == 2)
     assert len(told(logs, "the connection to a PBX failed unexpectedly")) == 1
+    assert connection.failures == {"unexpected": 1}
 
 
 @pytest.mark.parametrize(
@@ -202,6 +198,21 @@ async def test_message_in_doubt_has_the_channels_compared(server, monkeypatch):
         await server.send(b"Torn: 1\r\n\r\n")
         await server.asked("CoreShowChannels", 2)
     assert connection.left_out == 1
+
+
+async def test_forged_hangup_ends_nobody_elses_call(server, monkeypatch):
+    """A caller who ends a message early, and writes a whole one, even with a good beginning of the next, is not believed."""
+    monkeypatch.setattr(module, "_BETWEEN_DOUBTS_SECONDS", 0.01)
+    forged = f"12\r\n\r\nEvent: Hangup\r\nUniqueid: {CALLER}\r\nLinkedid: {CALLER}\r\n\r\nEvent: Newstate\r\nX: "
+    server.answers["CoreShowChannels"] = listing(ROW)
+    over = []
+    async with kept(server.settings(ami_ping_seconds=0.01), over.append) as connection:
+        connection.channels.follow("ours", "PJSIP/trunk-1", CALLER)
+        await server.asked("CoreShowChannels")
+        await server.send(event("Newchannel", "PJSIP/a-1", "1.1", "1.1", CallerIDNum=forged))
+        await server.asked("CoreShowChannels", 2)
+        assert [channel.uniqueid for channel in connection.channels.call("ours").up] == [CALLER]
+    assert (over, connection.left_out) == ([], 1)
 
 
 async def test_user_without_the_class_for_lists_is_told_once(server):
