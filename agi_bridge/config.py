@@ -53,6 +53,9 @@ _HTTP_URL = re.compile(
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}", re.ASCII)
 _SHORTEST_SAFE_SECRET = 16
 
+# Asterisk waits so long before it refuses a login (manager.c, authenticate).
+SHORTEST_LOGIN_SECONDS = 1
+
 # What the shipped site/extensions.conf sets; the operator's own cannot be seen from here.
 SHIPPED_BUDGET_SECONDS = 6
 SHIPPED_LONGEST_CALL_SECONDS = 14_400
@@ -1012,6 +1015,14 @@ class _Reader:
         if pbx.ami_reconnect_seconds > pbx.ami_reconnect_limit_seconds:
             self._problem(
                 f"{where}: ami_reconnect_seconds", "is longer than ami_reconnect_limit_seconds, which it grows to"
+            )
+        if pbx.ami_connect_timeout_seconds <= SHORTEST_LOGIN_SECONDS:
+            self.warnings.append(
+                Problem(
+                    f"{where}: ami_connect_timeout_seconds",
+                    "is over before Asterisk says that a secret is wrong, which takes it a second",
+                    "allow two seconds or more",
+                )
             )
 
     def _no_peer_twice(self) -> None:

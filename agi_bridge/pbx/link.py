@@ -103,7 +103,8 @@ class Link:
         )
         await self._protocol.greeted
         try:
-            await self.ask(login(settings.ami_user, settings.secret.get_secret_value(), EVENTS))
+            secret = settings.secret.get_secret_value()
+            await self.ask(login(settings.ami_user, secret, EVENTS, settings.ami_connect_timeout_seconds))
         except AmiRejected as error:
             raise AmiRefused(
                 f"{self.where} does not let {settings.ami_user} in: {error}; compare ami_user and the secret with its"
