@@ -1027,8 +1027,11 @@ class _Reader:
 
     def _no_peer_twice(self) -> None:
         """Report an address that would be two PBXs at once."""
+        unread = {problem.path.partition(": ")[0] for problem in self.problems if ": peers" in problem.path}
         for number, pbx in enumerate(self.file.pbx):
             for other in self.file.pbx[:number]:
+                if {f'pbx "{pbx.name}"', f'pbx "{other.name}"'} & unread:
+                    continue  # the defaults stand in for what could not be read
                 if pbx.name != other.name and any(_overlap(a, b) for a in pbx.networks for b in other.networks):
                     self._problem(
                         f'pbx "{pbx.name}": peers',
@@ -1047,7 +1050,7 @@ class _Reader:
         if not secret and name:
             content = self._read(path, name)
             secret, unread = (content or "").strip(), content is None
-        if not (secret.isascii() and secret.isprintable()):
+        if not (secret.isascii() and secret.isprintable()) or ";" in secret:
             self._problem(path, "the secret holds signs that manager.conf cannot carry", "letters and digits will do")
         elif not secret and not unread:
             hint = (

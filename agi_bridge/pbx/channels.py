@@ -198,10 +198,10 @@ class Channels:
         call.up[channel.uniqueid] = channel
 
     def _link(self, call: _Call, linkedid: str) -> None:
-        if call.bridge_call_id in self._calls and linkedid and linkedid not in call.linkedids:
-            if len(call.linkedids) < _MOST_LINKEDIDS:
-                call.linkedids.append(linkedid)
-                self._by_linkedid[linkedid] = call
+        is_new = linkedid and linkedid not in call.linkedids and len(call.linkedids) < _MOST_LINKEDIDS
+        if is_new and call.bridge_call_id in self._calls:
+            call.linkedids.append(linkedid)
+            self._by_linkedid[linkedid] = call
 
     def _hang_up(self, call: _Call, channel: Channel, cause: int | None) -> None:
         call.up.pop(channel.uniqueid, None)

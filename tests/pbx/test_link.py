@@ -19,7 +19,7 @@ from agi_bridge.errors import (
     NotPermitted,
 )
 from agi_bridge.pbx import action
-from agi_bridge.pbx.action import Action
+from agi_bridge.pbx.action import Action, Message
 from agi_bridge.pbx.link import open_link
 from tests.pbx.ami_server import (
     PATIENCE_SECONDS,
@@ -36,7 +36,7 @@ from tests.pbx.ami_server import (
 )
 
 
-class Heard(list):
+class Heard(list[Message]):
     """The events that came, and how often one was left out."""
 
     def __init__(self):
