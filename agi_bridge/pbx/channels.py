@@ -166,8 +166,12 @@ class Channels:
         self._before_list = set(self._by_uniqueid)
         self._heard_since.clear()
 
-    def take_list(self, rows: Iterable[ChannelRow]) -> None:
-        """Take the PBX's list of all its channels, for what no event has told."""
+    def drop_list(self) -> None:
+        """Note that the PBX gave no list."""
+        self._before_list = None
+
+    def take_list(self, rows: Iterable[ChannelRow], *, complete: bool = True) -> None:
+        """Take the PBX's list of its channels, for what no event has told; where it is not *complete*, nothing is gone."""
         missing, self._before_list = self._before_list or set(), None
         for row in rows:
             call = self._by_uniqueid.get(row.uniqueid) or self._by_linkedid.get(row.linkedid)
@@ -175,7 +179,8 @@ class Channels:
             if call is not None and row.uniqueid and row.uniqueid not in self._heard_since:
                 self._put(call, Channel(row.name, row.uniqueid, row.linkedid, row.state, row.bridge_id))
                 self._link(call, row.linkedid)
-        for uniqueid in missing & self._by_uniqueid.keys():
+        gone = (missing & self._by_uniqueid.keys()) - self._heard_since if complete else ()
+        for uniqueid in gone:
             call = self._by_uniqueid[uniqueid]
             self._hang_up(call, call.up[uniqueid], None)
 
@@ -193,10 +198,10 @@ class Channels:
         call.up[channel.uniqueid] = channel
 
     def _link(self, call: _Call, linkedid: str) -> None:
-        if call.bridge_call_id in self._calls and linkedid and linkedid not in call.linkedids:
-            if len(call.linkedids) < _MOST_LINKEDIDS:
-                call.linkedids.append(linkedid)
-                self._by_linkedid[linkedid] = call
+        is_new = linkedid and linkedid not in call.linkedids and len(call.linkedids) < _MOST_LINKEDIDS
+        if is_new and call.bridge_call_id in self._calls:
+            call.linkedids.append(linkedid)
+            self._by_linkedid[linkedid] = call
 
     def _hang_up(self, call: _Call, channel: Channel, cause: int | None) -> None:
         call.up.pop(channel.uniqueid, None)

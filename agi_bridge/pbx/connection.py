@@ -121,7 +121,7 @@ class Connection:
     async def _stay_connected(self) -> None:
         """Connect, and watch the link until there are other settings; raise the AmiError that ends it."""
         settings = self.settings
-        async with open_link(settings, self.channels.hear, self.channels.concerns, self._doubt) as link:
+        async with open_link(settings, self._hear, self.channels.concerns, self._doubt) as link:
             self._link = link
             self.logins += 1
             self._told = ""
@@ -153,9 +153,12 @@ class Connection:
         self._doubtful = False
         self.channels.begin_list()
         try:
-            self.channels.take_list(await self.ami.core_show_channels())
+            rows = await self.ami.core_show_channels()
+            self.channels.take_list(rows, complete=not self._doubtful)
         except AmiRejected as error:
             self._tell("a PBX does not tell its channels", str(error))
+        finally:
+            self.channels.drop_list()
         return asked_at
 
     async def _ask(self, action: Action) -> Sequence[Message]:
@@ -191,6 +194,11 @@ class Connection:
         if why != self._told:
             self._told = why
             log.warning(event, pbx=self.settings.name, why=why)
+
+    def _hear(self, event: Message) -> None:
+        # After a message in doubt, the PBX's own list is the next thing that is believed.
+        if not self._doubtful:
+            self.channels.hear(event)
 
     def _doubt(self) -> None:
         self._doubtful = True

@@ -40,7 +40,8 @@ _END = b"\r\n\r\n"
 # What we decide by. Asterisk writes a caller's text as it came, so one of these may stand in a message twice; panoramisk
 # would keep the last of those that differ in case.
 _DECISIVE = re.compile(
-    rb"^(event|response|actionid|channel|channelstatedesc|newname|uniqueid|linkedid|bridgeid|bridgeuniqueid|cause): ",
+    rb"^(event|response|actionid|channel|channelstatedesc|newname|uniqueid|linkedid|bridgeid|bridgeuniqueid|cause"
+    rb"|context|exten|application):",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -102,7 +103,8 @@ class Link:
         )
         await self._protocol.greeted
         try:
-            await self.ask(login(settings.ami_user, settings.secret.get_secret_value(), EVENTS))
+            secret = settings.secret.get_secret_value()
+            await self.ask(login(settings.ami_user, secret, EVENTS, settings.ami_connect_timeout_seconds))
         except AmiRejected as error:
             raise AmiRefused(
                 f"{self.where} does not let {settings.ami_user} in: {error}; compare ami_user and the secret with its"
@@ -215,11 +217,13 @@ class _Protocol(AMIProtocol):  # type: ignore[misc]  # it ships no types
     def _read(self, message: bytes) -> None:
         """Hand a message to panoramisk, if somebody waits for it and nobody but Asterisk can have written it."""
         try:
+            if _is_torn(message):
+                raise AmiNonsense("it ends before what Asterisk writes last")
             if message.startswith(b"Event: "):
                 if b"\r\nActionID: " not in message and not self._wanted(message):
                     return
             elif not message.startswith(b"Response: "):
-                raise AmiNonsense("it is neither an event nor a response, so the one before it ended too early")
+                raise AmiNonsense("it is neither an event nor a response")
             names = [name.lower() for name in _DECISIVE.findall(message)]
             if len(set(names)) < len(names):
                 raise AmiNonsense("a header stands in it twice")
@@ -229,12 +233,12 @@ class _Protocol(AMIProtocol):  # type: ignore[misc]  # it ships no types
             self._leave_out(message, f"{type(error).__name__}: {error}")
 
     def _leave_out(self, message: bytes, why: str) -> None:
-        """Count a message that is not to be used; whoever waits for it is told."""
+        """Count a message that is not to be used. Whoever waits for it as an answer is told; a row of a list may be missed."""
         self.left_out += 1
         if self.left_out == 1:
             log.warning("a message of a PBX was left out", pbx=self._pbx, why=why)
-        found = _ACTION_ID.search(message)
-        question = found and self.responses.get(found[1].decode("ascii", "replace"))
+        found = message.startswith(b"Response: ") and _ACTION_ID.search(message)
+        question = self.responses.get(found[1].decode("ascii", "replace")) if found else None
         if isinstance(question, _Question) and not question.future.done():
             question.future.set_exception(AmiNonsense(f"the answer of {self._pbx} cannot be used: {why}"))
         self._on_doubt()
@@ -278,6 +282,18 @@ class _Question(PanoramiskAction):  # type: ignore[misc]  # it ships no types
         if self._ending is Ending.ORIGINATED:
             return event == "OriginateResponse"
         return True
+
+
+def _is_torn(message: bytes) -> bool:
+    """Return whether a text within a message has ended it early; what follows may then be somebody else's work.
+
+    Asterisk writes numbers, accounts and extensions as they came, all before the ids of the same channel; and in its list
+    of channels, the arguments of applications before the bridge.
+    """
+    if message.startswith(b"Event: CoreShowChannel\r\n"):
+        return b"\r\nBridgeId:" not in message
+    number = message.rfind(b"CallerIDNum: ")
+    return number > message.rfind(b"Linkedid: ") and not message.startswith(b"Event: OriginateResponse\r\n")
 
 
 def _message(theirs: Any) -> Message:

@@ -145,7 +145,8 @@ class AmiServer:
 
     async def asked(self, name: str, times: int = 1) -> Headers:
         """Wait until an action has come so often, and return the latest."""
-        return await self.until(lambda: self._latest(name, times))
+        latest: Headers = await self.until(lambda: self._latest(name, times))
+        return latest
 
     async def until(self, happened: Callable[[], Any]) -> Any:
         """Wait until something is so, which is looked at whenever something comes or goes here."""

@@ -10,8 +10,8 @@ PLACE = "ext-queues,600,1"
 
 # Every text that an action can be given, each in its own place.
 TEXTS = {
-    "user": lambda text: action.login(text, "s", "off"),
-    "secret": lambda text: action.login("u", text, "off"),
+    "user": lambda text: action.login(text, "s", "call", 1),
+    "secret": lambda text: action.login("u", text, "call", 1),
     "command": action.command,
     "variable asked for": lambda text: action.getvar(text, "PJSIP/a-1"),
     "channel asked": lambda text: action.getvar("X", text),

@@ -121,7 +121,8 @@ async def test_originated_call_is_answered(server):
 
 
 @pytest.mark.parametrize(
-    ("reason", "why"), [(0, "no such destination"), (3, "no answer"), (5, "busy"), (8, "congestion"), (99, "99")]
+    ("reason", "why"),
+    [(0, "refused, or there is nobody of that name"), (3, "no answer"), (5, "busy"), (8, "congestion"), (99, "99")],
 )
 async def test_originated_call_is_not_answered(server, reason, why):
     """Why nobody answered is told in words."""

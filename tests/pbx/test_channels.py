@@ -70,7 +70,7 @@ def test_life_of_a_call():
     assert alone.channels[0] == Channel(MILLIS, AGENT, CALLER, "Up", "", True, 17)
     assert alone.up == (alone.caller,)
     assert channels.call("ours") is None
-    assert [(call.caller.hangup_cause, len(call.channels)) for call in over] == [(16, 2)]
+    assert [[channel.hangup_cause for channel in call.channels] for call in over] == [[17, 16]]
     assert (channels.calls, channels.up) == (0, 0)
 
 
@@ -201,7 +201,7 @@ def test_list_tells_what_no_event_has_told():
     channels.take_list([row(CALLER, state="Up", bridge_id="b"), row(AGENT, name=MILLIS), row("9.1", "9.1")])
     assert up(channels) == [CALLER, AGENT]
     assert channels.call("ours").caller.bridge_id == "b"
-    assert [(call.bridge_call_id, call.caller.hangup_cause) for call in over] == [("gone", None)]
+    assert [(call.bridge_call_id, call.channels[0].hangup_cause) for call in over] == [("gone", None)]
 
 
 def test_what_came_after_the_question_outlives_the_list():
@@ -230,6 +230,24 @@ def test_event_since_the_question_outdoes_the_list():
     heard(channels, "Newstate", state="Up")
     channels.take_list([row(CALLER, state="Ring")])
     assert channels.call("ours").caller.state == "Up"
+
+
+def test_question_that_got_no_list_is_over():
+    """Where the PBX gives no list, nothing is taken for gone, and nothing is gathered."""
+    channels = following()
+    channels.begin_list()
+    channels.drop_list()
+    heard(channels, "Newstate", state="Up")
+    channels.take_list([])
+    assert (up(channels), channels._heard_since) == ([CALLER], set())
+
+
+def test_list_that_lacks_rows_ends_no_call():
+    """Where a row was left out, whoever is missing may be there all the same."""
+    channels = following()
+    channels.begin_list()
+    channels.take_list([row(AGENT)], complete=False)
+    assert up(channels) == [CALLER, AGENT]
 
 
 def test_row_without_an_id_is_passed_over():

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from agi_bridge.errors import AmiUnreachable, UnsafeText
+from agi_bridge.errors import AmiRejected, AmiUnreachable, UnsafeText
 from agi_bridge.pbx import connection as module
+from agi_bridge.pbx.channels import FollowedCall
 from agi_bridge.pbx.connection import Connection
 from tests.pbx.ami_server import PATIENCE_SECONDS, TINY_SECONDS, error, event, listing, settings, silence
 
@@ -47,7 +48,7 @@ async def test_connection_is_made_and_used(server):
         assert not connection.connected
         await until(lambda: connection.connected)
         await connection.ami.ping()
-        with pytest.raises(module.AmiRejected):
+        with pytest.raises(AmiRejected):
             await connection.ami.hangup("PJSIP/a-1")
         await server.asked("CoreShowChannels")
     assert (connection.connected, connection.logins, connection.failures) == (False, 1, {})
@@ -125,20 +126,16 @@ async def test_black_hole_is_left_for_the_next_attempt(server):
 
 async def test_something_unforeseen_does_not_end_the_watch(server):
     """A fault of our own is told in full, and the PBX is tried again."""
-    pbx = server.settings(ami_connect_timeout_seconds=TINY_SECONDS)
+
+    def stumble(call):
+        raise ValueError("we stumbled")
+
     with capture_logs() as logs:
-        async with kept(pbx) as connection:
-            await until(lambda: connection.connected)
-
-            def stumble(rows):
-                del connection.channels.take_list
-                raise ValueError("we stumbled")
-
-            connection.channels.take_list = stumble
-            server.cut()
-            await until(lambda: connection.failures["unexpected"])
-            await until(lambda: connection.connected and connection.logins == 3)
+        async with kept(server.settings(), stumble) as connection:
+            connection.channels.follow("over", "PJSIP/trunk-1", CALLER)
+            await until(lambda: connection.connected and connection.logins == 2)
     assert len(told(logs, "the connection to a PBX failed unexpectedly")) == 1
+    assert connection.failures == {"unexpected": 1}
 
 
 @pytest.mark.parametrize(
@@ -157,7 +154,7 @@ def test_attempts_become_rarer_and_keep_out_of_step(failed, least, most):
 
 async def test_our_calls_are_followed_by_events(server):
     """What the PBX tells of a call of ours changes the view; the end of the call is told."""
-    over = []
+    over: list[FollowedCall] = []
     async with kept(server.settings(), over.append) as connection:
         connection.channels.follow("ours", "PJSIP/trunk-1", CALLER)
         server.answers["CoreShowChannels"] = listing(ROW)
@@ -170,12 +167,12 @@ async def test_our_calls_are_followed_by_events(server):
         assert connection.channels.up == 1
         await server.send(event("Hangup", "PJSIP/trunk-1", CALLER, CALLER, Cause="16"))
         await until(lambda: over)
-    assert (over[0].bridge_call_id, over[0].caller.hangup_cause) == ("ours", 16)
+    assert (over[0].bridge_call_id, over[0].channels[0].hangup_cause) == ("ours", 16)
 
 
 async def test_call_that_ended_while_there_was_no_link_is_found_to_be_over(server):
     """After a reconnect, CoreShowChannels tells which channels there still are."""
-    over = []
+    over: list[FollowedCall] = []
     server.answers["CoreShowChannels"] = listing(ROW)
     async with kept(server.settings(), over.append) as connection:
         await server.asked("CoreShowChannels")
@@ -183,7 +180,7 @@ async def test_call_that_ended_while_there_was_no_link_is_found_to_be_over(serve
         server.answers["CoreShowChannels"] = listing()
         server.cut()
         await until(lambda: over)
-    assert (over[0].bridge_call_id, over[0].caller.hangup_cause) == ("ours", None)
+    assert (over[0].bridge_call_id, over[0].channels[0].hangup_cause) == ("ours", None)
 
 
 async def test_channels_are_compared_from_time_to_time(server):
@@ -202,6 +199,21 @@ async def test_message_in_doubt_has_the_channels_compared(server, monkeypatch):
         await server.send(b"Torn: 1\r\n\r\n")
         await server.asked("CoreShowChannels", 2)
     assert connection.left_out == 1
+
+
+async def test_forged_hangup_ends_nobody_elses_call(server, monkeypatch):
+    """A caller who ends a message early, and writes a whole one, even with a good beginning of the next, is not believed."""
+    monkeypatch.setattr(module, "_BETWEEN_DOUBTS_SECONDS", 0.01)
+    forged = f"12\r\n\r\nEvent: Hangup\r\nUniqueid: {CALLER}\r\nLinkedid: {CALLER}\r\n\r\nEvent: Newstate\r\nX: "
+    server.answers["CoreShowChannels"] = listing(ROW)
+    over: list[FollowedCall] = []
+    async with kept(server.settings(ami_ping_seconds=0.01), over.append) as connection:
+        connection.channels.follow("ours", "PJSIP/trunk-1", CALLER)
+        await server.asked("CoreShowChannels")
+        await server.send(event("Newchannel", "PJSIP/a-1", "1.1", "1.1", CallerIDNum=forged))
+        await server.asked("CoreShowChannels", 2)
+        assert [channel.uniqueid for channel in connection.channels.call("ours").up] == [CALLER]
+    assert (over, connection.left_out) == ([], 1)
 
 
 async def test_user_without_the_class_for_lists_is_told_once(server):

@@ -19,7 +19,7 @@ from agi_bridge.errors import (
     NotPermitted,
 )
 from agi_bridge.pbx import action
-from agi_bridge.pbx.action import Action
+from agi_bridge.pbx.action import Action, Message
 from agi_bridge.pbx.link import open_link
 from tests.pbx.ami_server import (
     PATIENCE_SECONDS,
@@ -36,7 +36,7 @@ from tests.pbx.ami_server import (
 )
 
 
-class Heard(list):
+class Heard(list[Message]):
     """The events that came, and how often one was left out."""
 
     def __init__(self):
@@ -328,7 +328,9 @@ async def test_list_that_is_refused_ends_at_once(server, message, kind):
 
 async def test_list_comes_whole(server):
     """A list is its first answer, its rows, and its end."""
-    server.answers["CoreShowChannels"] = listing({"Channel": "PJSIP/a-1"}, {"Channel": "PJSIP/b-2"})
+    server.answers["CoreShowChannels"] = listing(
+        *({"Channel": name, "BridgeId": ""} for name in ("PJSIP/a", "PJSIP/b"))
+    )
     async with open_link(server.settings()) as link:
         answer = await link.ask(action.CORE_SHOW_CHANNELS)
     assert [message["Event"] for message in answer] == [
@@ -338,7 +340,7 @@ async def test_list_comes_whole(server):
 
 async def test_list_without_end_is_given_up(server):
     """A list may have as many rows as channels are followed, and no more."""
-    server.answers["CoreShowChannels"] = listing(*({"Channel": f"PJSIP/a-{number}"} for number in range(20)))
+    server.answers["CoreShowChannels"] = listing(*({"Channel": f"PJSIP/{n}", "BridgeId": ""} for n in range(20)))
     async with open_link(server.settings(ami_channel_limit=10)) as link:
         with pytest.raises(AmiNonsense, match="the answer has more than 10 parts, which is ami_channel_limit"):
             await link.ask(action.CORE_SHOW_CHANNELS)
@@ -411,11 +413,19 @@ async def test_event_with_a_header_of_the_callers_is_left_out(server, number):
 
 async def test_event_that_was_ended_early_raises_doubt(server):
     """A caller who ends a message can write a whole one; what remains of the genuine one gives it away."""
-    forged = "12\r\n\r\nEvent: Hangup\r\nUniqueid: 5.5\r\nLinkedid: 5.5\r\n"
     async with listening(server) as (_, heard):
-        await server.send(event("Newchannel", "PJSIP/a-1", "1.1", "1.1", CallerIDNum=forged))
-        await heard.until(0, doubts=1)
-    assert heard.doubts == 1
+        await server.send(event("Newchannel", "PJSIP/a-1", "1.1", "1.1", CallerIDNum="12\r\n\r\nTorn: 1"))
+        await heard.until(0, doubts=2)
+    assert heard == []
+
+
+async def test_row_that_was_ended_early_raises_doubt(server):
+    """In a list, too, a text may end a message: the arguments of an application."""
+    torn = {"Channel": "PJSIP/a-1", "CallerIDNum": "1", "Linkedid": "1.1", "ApplicationData": "x\r\n\r\nEvent: Y"}
+    server.answers["CoreShowChannels"] = listing(torn | {"BridgeId": ""})
+    async with listening(server) as (link, heard):
+        answer = await link.ask(action.CORE_SHOW_CHANNELS)
+    assert (len(answer), heard.doubts) == (2, 1)
 
 
 async def test_answer_that_cannot_be_trusted_fails_the_question(server):
