@@ -370,9 +370,9 @@ def token(
     secret = secrets.token_urlsafe(32)
     scopes = ", ".join(f'"{each}"' for each in dict.fromkeys(scope))
     _complain(f"give this to {name}; nobody can show it again:")
-    print(secret)
+    typer.echo(secret)
     _complain("and put this into bridge.toml:")
-    print(f'\n[[token]]\nname = "{name}"\nscopes = [{scopes}]\nsha256 = "{digest(secret)}"')
+    typer.echo(f'\n[[token]]\nname = "{name}"\nscopes = [{scopes}]\nsha256 = "{digest(secret)}"')
     return DONE
 
 

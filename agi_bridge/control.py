@@ -38,6 +38,8 @@ _TRANSFER_PLACE = "millis-transfer,{},1"
 # The hangup cause of everyday (Q.850).
 _NORMAL_CLEARING = 16
 
+_ON_THE_WAY = "the caller is being sent elsewhere already"
+
 # The longest value that AMI and the dialplan carry without a thought.
 _LONGEST_SUMMARY = 250
 
@@ -88,10 +90,12 @@ class Control:
                 raise NoSuchTransfer(f"there is no such destination; there are: {known}")
             call = await self._found(bridge_call_id)
             # A second request would take the caller away from whoever has just answered.
-            if bridge_call_id in self._being_moved or await call.pbx.getvar("MILLIS_TRANSFER", call.channel):
-                raise AlreadyTransferred("the caller is being sent elsewhere already")
+            if bridge_call_id in self._being_moved:
+                raise AlreadyTransferred(_ON_THE_WAY)
             self._being_moved.add(bridge_call_id)
             try:
+                if await call.pbx.getvar("MILLIS_TRANSFER", call.channel):
+                    raise AlreadyTransferred(_ON_THE_WAY)
                 # Inherited by the legs that the transfer rings.
                 await call.pbx.setvar(call.channel, "__MILLIS_TRANSFER_REASON", transfer.shown(reason))
                 said = transfer.shown(summary, _LONGEST_SUMMARY)

@@ -27,8 +27,8 @@ class FakePbx:
         self.done: list[tuple[str, ...]] = []
         self.values: dict[str, str] = {}
         self.errors: dict[str, Exception] = {}
-        self.before_redirect = asyncio.Event()
-        self.before_redirect.set()
+        self.asked_to_redirect, self.may_redirect = asyncio.Event(), asyncio.Event()
+        self.may_redirect.set()
 
     async def getvar(self, variable: str, channel: str = "") -> str:
         return self.values.get(variable, "")
@@ -37,7 +37,8 @@ class FakePbx:
         self.done.append(("setvar", channel, variable, value))
 
     async def redirect(self, channel: str, place: str) -> None:
-        await self.before_redirect.wait()
+        self.asked_to_redirect.set()
+        await self.may_redirect.wait()
         self._do("redirect", channel, place)
 
     async def hangup(self, channel: str, cause: int | None = None) -> None:
@@ -108,13 +109,12 @@ async def test_caller_who_has_hung_up_meanwhile(control: Control, pbx: FakePbx):
 
 async def test_caller_on_the_way_elsewhere_is_not_sent_twice(control: Control, pbx: FakePbx):
     """Of two requests at once only one moves the caller, and a later one finds the mark of the dialplan."""
-    pbx.before_redirect.clear()
+    pbx.may_redirect.clear()
     first = asyncio.create_task(control.transfer("abc", "sales"))
-    while not pbx.done:
-        await asyncio.sleep(0)
+    await pbx.asked_to_redirect.wait()
     with pytest.raises(AlreadyTransferred):
         await control.transfer("abc", "sales")
-    pbx.before_redirect.set()
+    pbx.may_redirect.set()
     await first
 
     pbx.values["MILLIS_TRANSFER"] = "sales"
