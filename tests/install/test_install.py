@@ -222,6 +222,24 @@ def test_packages_that_cannot_be_had_change_nothing(tmp_path):
     assert not (tmp_path / "etc/agi-bridge").exists()
 
 
+def test_older_systemd_gets_a_drop_in(installed, tmp_path):
+    """Where systemd cannot hand over the key, the unit lets the bridge open it; a rollback sees to that as well."""
+    root = shutil.copytree(installed, tmp_path / "machine", symlinks=True)
+    (root / "opt/agi-bridge/previous").symlink_to(links(root)[0])
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "systemctl").write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] || exec {shutil.which("systemctl")} "$@"\necho "systemd 249 (249.11)"\n'
+    )
+    (older / "systemctl").chmod(0o755)
+    drop_in = root / "etc/systemd/system/agi-bridge.service.d/before-251.conf"
+
+    assert install(root, "--rollback", PATH=f"{older}:{os.environ['PATH']}").returncode == 0
+    assert drop_in.read_text() == (ROOT / "scripts/systemd/before-251.conf").read_text()
+    assert install(root, "--uninstall").returncode == 0
+    assert not drop_in.parent.exists()
+
+
 def test_uninstall_keeps_the_configuration(installed, tmp_path):
     """All that was installed is gone; what the operator wrote is not, drop-ins for the units included."""
     root = shutil.copytree(installed, tmp_path / "machine", symlinks=True)
