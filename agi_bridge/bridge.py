@@ -61,16 +61,16 @@ _AFTER_LONGEST_CALL_SECONDS = 5
 # There is nothing to explain to the dialplan.
 _AS_USUAL = frozenset({Reason.ROUTED, Reason.ANSWERED, Reason.PONG})
 
-# What is asked of Asterisk once Dial is over.
-_ASKED_AFTER_DIAL = (
-    "MILLIS_BRIDGE_CALL_ID",
-    "MILLIS_CALL_ID",
-    "DIALSTATUS",
-    "HANGUPCAUSE",
-    "ANSWEREDTIME",
-    "DIALEDTIME",
-    "CHANNEL(hangupsource)",
-)
+# How Dial went, in our words and in Asterisk's. The dialplan says it with `ended`; where it does not, Asterisk is asked.
+_AFTER_DIAL = {
+    "bridge_call_id": "MILLIS_BRIDGE_CALL_ID",
+    "millis_call_id": "MILLIS_CALL_ID",
+    "dialstatus": "DIALSTATUS",
+    "hangup_cause": "HANGUPCAUSE",
+    "answered_seconds": "ANSWEREDTIME",
+    "dialled_seconds": "DIALEDTIME",
+    "hangup_source": "CHANNEL(hangupsource)",
+}
 
 
 class Session(Protocol):
@@ -408,21 +408,32 @@ class Bridge:
 
     async def _ended(self, session: Session, visit: Visit) -> Outcome:
         """Learn how the dialled call went; Asterisk's own words go into the call's line."""
-        asked = tuple(f"${{{name}}}" for name in _ASKED_AFTER_DIAL)
-        values = metadata.answers(await session.get_full_variable(metadata.question(asked)), asked)
-        said = dict(zip(_ASKED_AFTER_DIAL, values.values(), strict=True))
-        visit.bridge_call_id = safe_call_id(said["MILLIS_BRIDGE_CALL_ID"]) or visit.bridge_call_id
-        visit.millis_call_id = safe_call_id(said["MILLIS_CALL_ID"])
+        said = session.request.arguments
+        if visit.verb != "ended" or "dialstatus" not in said:
+            said = await self._asked_after_dial(session)
+        dialstatus, hangup_cause, answered_seconds, dialled_seconds, hangup_source = (
+            said.get(name, "")
+            for name in ("dialstatus", "hangup_cause", "answered_seconds", "dialled_seconds", "hangup_source")
+        )
+        visit.bridge_call_id = safe_call_id(said.get("bridge_call_id", "")) or visit.bridge_call_id
+        visit.millis_call_id = safe_call_id(said.get("millis_call_id", ""))
+        hung_up_by = _side(hangup_source, session.request["channel"], dialstatus)
         visit.dial = {
-            "dialstatus": said["DIALSTATUS"],
-            "hangup_cause": said["HANGUPCAUSE"],
-            "answered_seconds": said["ANSWEREDTIME"],
-            "dialled_seconds": said["DIALEDTIME"],
-            "hung_up_by": _side(said["CHANNEL(hangupsource)"], session.request["channel"], said["DIALSTATUS"]),
+            "dialstatus": dialstatus,
+            "hangup_cause": hangup_cause,
+            "answered_seconds": answered_seconds,
+            "dialled_seconds": dialled_seconds,
+            "hung_up_by": hung_up_by,
         }
         # Who hung up so early that the legs were not yet joined, Asterisk does not say; but the caller is never nobody.
-        dropped = visit.dial["hung_up_by"] != "caller" and said["ANSWEREDTIME"] == "0"
-        return outcome_of_dial(said["DIALSTATUS"], said["HANGUPCAUSE"], dropped=dropped)
+        dropped = hung_up_by != "caller" and answered_seconds == "0"
+        return outcome_of_dial(dialstatus, hangup_cause, dropped=dropped)
+
+    async def _asked_after_dial(self, session: Session) -> Mapping[str, str]:
+        """Ask Asterisk how Dial went; return it by the names of the arguments with which `ended` may say the same."""
+        asked = tuple(f"${{{name}}}" for name in _AFTER_DIAL.values())
+        answers = metadata.answers(await session.get_full_variable(metadata.question(asked)), asked)
+        return dict(zip(_AFTER_DIAL, answers.values(), strict=True))
 
 
 async def _at_once(outcome: Outcome) -> Outcome:

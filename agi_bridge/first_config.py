@@ -30,7 +30,7 @@ FALLBACKS = {
     "plain": ("millis-fallback,s,1", "says sorry and hangs up"),
     "freepbx": ("ext-queues,600,1", "queue 600"),
     "issabel": ("ext-queues,600,1", "queue 600"),
-    "vitalpbx": ("cos-all,100,1", "extension 100"),
+    "vitalpbx": ("cos-all,600,1", "queue 600"),
 }
 
 # The calling codes of Africa begin with 2, those of Europe with 3 and 4.

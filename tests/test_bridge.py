@@ -745,6 +745,44 @@ async def test_ended_joins_the_call_by_its_id_and_sets_nothing():
     assert line["hung_up_by"] == "caller"
 
 
+async def test_ended_takes_the_dialplan_s_word_without_a_question():
+    """A dialplan that says how the call went is not asked, so nobody can hang up in between."""
+    session = FakeSession(
+        "ended",
+        arg_1="bridge_call_id=abc123",
+        arg_2="dialstatus=ANSWER",
+        arg_3="hangup_cause=16",
+        arg_4="answered_seconds=42",
+        arg_5="dialled_seconds=44",
+        arg_6="hangup_source=PJSIP%2Ftrunk-00000001",
+        arg_7="millis_call_id=call-1",
+    )
+    session.errors["the question"] = CallerHungUp("gone")
+    line = await play(session)
+
+    assert (line["result"], line["reason"]) == ("completed", "answered")
+    assert (line["bridge_call_id"], line["millis_call_id"]) == ("abc123", "call-1")
+    assert (line["dialstatus"], line["hangup_cause"], line["hung_up_by"]) == ("ANSWER", "16", "caller")
+    assert (line["answered_seconds"], line["dialled_seconds"]) == ("42", "44")
+    assert session.set == {}
+
+
+async def test_ended_with_an_empty_dialstatus_was_never_dialled():
+    """A dialplan that has nothing to say of Dial is not asked either."""
+    session = FakeSession("ended", arg_1="dialstatus=", arg_2="hangup_cause=")
+    line = await play(session)
+
+    assert (line["reason"], session.asked) == ("never-dialled", [])
+
+
+async def test_dial_asks_how_it_went_whatever_the_arguments_say():
+    """With `dial`, the arguments were there before the call, and so cannot know how it went."""
+    session = FakeSession("dial", arg_1="dialstatus=BUSY")
+    session.values["${DIALSTATUS}"] = "ANSWER"
+
+    assert (await play(session))["reason"] == "answered"
+
+
 @pytest.mark.parametrize(
     ("source", "answered_seconds", "reason"),
     [

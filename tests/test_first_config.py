@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from agi_bridge import config
 from agi_bridge.first_config import EXAMPLE, FALLBACKS, KEY_FILE, QUESTIONS, BadAnswer, accept, render
+from agi_bridge.flavor import FLAVORS
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.numbers import known_country
 
@@ -97,6 +98,11 @@ def test_all_numbers_is_a_rule_without_a_number():
 def test_usual_region_is_the_nearer_one(country, region):
     """Europe and Africa are nearer to the region in Europe."""
     assert BY_FLAG["--region"].usual(accept(BY_FLAG["--country"], country, EXAMPLE)) == region
+
+
+def test_distributions_are_those_that_asterisk_config_knows():
+    """The next step is a command that takes the same name."""
+    assert set(FALLBACKS) == set(FLAVORS)
 
 
 @pytest.mark.parametrize("flavor", FALLBACKS)
