@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -62,6 +63,15 @@ class Person:
 
     def types(self, text):
         os.write(self.master, text.encode())
+
+    def leaves_by(self, key):
+        """Press *key*, and again where nothing comes of it: Python overlooks a signal in the moment before it reads."""
+        self.types(key)
+        while "nothing is written" not in self.seen:
+            if select.select([self.master], [], [], 5.0)[0]:
+                self._read("nothing is written")
+            else:
+                self.types(key)
 
     def reads_to_the_end(self):
         """Read until the program has closed the terminal, and return all that was shown."""
@@ -163,7 +173,7 @@ def test_whoever_leaves_has_written_nothing(left_by, asked):
     answers = ("--flavor=plain", "--country=US", "--region=us-west") if "shown" in asked else ()
     with at_a_terminal(*answers) as (person, process):
         person.reads(asked)
-        person.types(left_by)
+        person.leaves_by(left_by)
         shown = person.reads_to_the_end()
         assert process.wait() == 130
     assert shown.endswith("\nnothing is written\n")
