@@ -4,6 +4,7 @@ Results go to standard output, problems to standard error. Only this module impo
 """
 
 import asyncio
+import getpass
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from urllib.parse import quote
 
 import typer
 
-from agi_bridge import __version__, app, asterisk_conf, config, flavor, log, metadata
+from agi_bridge import __version__, app, asterisk_conf, config, conversation, flavor, log, metadata
 from agi_bridge.access import Scope, digest
 from agi_bridge.call import Call
 from agi_bridge.dialplan import SipUri, safe_call_id
@@ -39,6 +40,7 @@ from agi_bridge.errors import (
     NotRunning,
     Problem,
 )
+from agi_bridge.first_config import ALL_NUMBERS, FALLBACKS
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.routing import Agent, Rule, choose_route
@@ -147,6 +149,65 @@ def _top(
     ] = False,
 ) -> None:
     """Take the options that stand before a subcommand."""
+
+
+@commands.command()
+def init(
+    flavor_name: Annotated[
+        str, typer.Option("--flavor", metavar="NAME", help=f"The PBX's distribution: {', '.join(FALLBACKS)}.")
+    ] = "",
+    country: Annotated[str, typer.Option("--country", metavar="CODE", help="Where the PBX is, such as US.")] = "",
+    region: Annotated[str, typer.Option("--region", metavar="REGION", help=f"{' or '.join(REGIONS)}.")] = "",
+    key_from: Annotated[
+        str,
+        typer.Option(
+            "--key-from",
+            metavar="FILE",
+            help="What holds the API key; - is standard input. Without it: MILLIS_API_KEY, or the key written before.",
+        ),
+    ] = "",
+    did: Annotated[
+        list[str] | None,
+        typer.Option("--did", metavar="NUMBER", help=f"A number for the agent, or {ALL_NUMBERS}; repeatable."),
+    ] = None,
+    agent: Annotated[str, typer.Option("--agent", metavar="ID", help="The agent's id at Millis.")] = "",
+    fallback: Annotated[
+        str, typer.Option("--fallback", metavar="PLACE", help="context,extension,priority for whoever gets no agent.")
+    ] = "",
+    config_file: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="FILE",
+            envvar="AGI_BRIDGE_CONFIG",
+            help=f"Default: {DEFAULT_CONFIGS[1]} where that folder is, else {DEFAULT_CONFIGS[0]}.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there; a backup is kept.")] = False,
+) -> int:
+    """Write a first configuration. Asks for what no option says; without a terminal, the options must say it all."""
+    path = Path(config_file or _where_to_begin())
+    if problems := conversation.obstacles(path, force):
+        raise ConfigError(problems)
+    given = {"--flavor": flavor_name, "--country": country, "--region": region, "--did": ",".join(did or ())}
+    given |= {"--agent": agent, "--fallback": fallback}
+    key = conversation.key_at_hand(key_from, path, os.environ, sys.stdin)
+    # A descriptor that was closed before we began is no file at all.
+    if all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
+        terminal = conversation.Terminal(typer.echo, input, getpass.getpass)
+        try:
+            answers = conversation.from_person(given, key, path, terminal)
+        except (EOFError, KeyboardInterrupt):
+            _complain("\nnothing is written")
+            return INTERRUPTED
+    else:
+        answers = conversation.from_flags(given, key)
+    for line in conversation.write(answers, path, force):
+        typer.echo(line)
+    named = () if str(path) in DEFAULT_CONFIGS else ("--config", str(path))
+    typer.echo(f"next: {shlex.join(('agi-bridge', 'asterisk-config', '--flavor', answers.flavor, *named))}")
+    return DONE
 
 
 @commands.command()
@@ -616,6 +677,12 @@ def _config_path(config_file: str | None) -> Path:
     if config_file:
         return Path(config_file)
     return next((path for path in map(Path, DEFAULT_CONFIGS) if path.exists()), Path(DEFAULT_CONFIGS[0]))
+
+
+def _where_to_begin() -> str:
+    """Return where a first configuration is written: where an installed bridge looks, else here."""
+    here, installed = DEFAULT_CONFIGS
+    return installed if Path(installed).parent.is_dir() else here
 
 
 def _workers(url: str | None, read: Callable[[], tuple[config.WebSettings, int]]) -> list[config.Address]:

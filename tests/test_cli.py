@@ -128,6 +128,7 @@ def table(out):
             "",
             ["Take calls until stopped.", "Name all that is wrong", "Exit codes: 0 done, 1 it did"],
         ),
+        ("init", ["Write a first configuration.", "--key-from FILE", "--did NUMBER", "--force"]),
         ("serve", ["Take calls until stopped.", "-c, --config FILE", "[env var: AGI_BRIDGE_CONFIG]"]),
         ("health", ["Ask a running bridge whether it is ready.", "--url URL", "--json"]),
         ("reload", ["Make the running bridge read its configuration anew.", "--url URL", "--json"]),
