@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from agi_bridge.access import digest
+from agi_bridge.pbx.connection import Connection
 from agi_bridge.simulator.sip import HungUp, Invited
 from tests.asterisk.stage import AGENT, CALLER_NUMBER, LOBBY, RECEPTION, Stage
-from tests.asterisk.test_pbx import table
+from tests.asterisk.test_pbx import table, until
 from tests.web.asking import ask, bearer
 
 TOKEN = "of millis"
@@ -31,12 +32,16 @@ async def talking(stage: Stage, manager_port: int = 0, **behaviour: Any) -> Asyn
     port = manager_port or stage.pbx.manager_port
     async with stage.bridge(web='["127.0.0.1:0"]', more=table(port) + MORE):
         if not manager_port:
-            async with asyncio.timeout(5):
-                while not stage.pbxs.connections["hq"].connected:  # noqa: ASYNC110 - it tells nobody when it is up
-                    await asyncio.sleep(0.01)
+            await until(lambda: hq(stage).connected)
         async with stage.calling(**behaviour):
             await stage.heard("caller", AGENT)
             yield (await stage.line("route"))["bridge_call_id"]
+
+
+def hq(stage: Stage) -> Connection:
+    """Return the bridge's connection to the PBX."""
+    assert stage.pbxs is not None
+    return stage.pbxs.connections["hq"]
 
 
 async def tool(stage: Stage, name: str, **said: str) -> dict[str, Any]:
@@ -135,12 +140,10 @@ async def test_live_call_is_shown(stage: Stage):
     async with talking(stage) as call:
         _, during = await ask(stage.web, "GET", "/api/v1/live", **bearer(TOKEN))
         stage.caller.hang_up()
-        await stage.quiet()
-        await stage.line("ended")
-        async with asyncio.timeout(5):
-            while (await ask(stage.web, "GET", "/api/v1/live", **bearer(TOKEN)))[1]["calls"]:
-                await asyncio.sleep(0.01)
+        await until(lambda: not hq(stage).channels.calls)
+        _, after = await ask(stage.web, "GET", "/api/v1/live", **bearer(TOKEN))
 
+    assert after == {"calls": []}
     [shown] = during["calls"]
     assert (shown["bridge_call_id"], shown["pbx"]) == (call, "hq")
     assert sorted(channel["name"].rpartition("-")[0] for channel in shown["channels"]) == [
