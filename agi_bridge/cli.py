@@ -8,6 +8,7 @@ import getpass
 import json
 import os
 import re
+import secrets
 import shlex
 import signal
 import sys
@@ -24,9 +25,10 @@ from urllib.parse import quote
 import typer
 
 from agi_bridge import __version__, app, asterisk_conf, config, conversation, flavor, log, metadata
-from agi_bridge.agi.protocol import Request
+from agi_bridge.access import Scope, digest
 from agi_bridge.call import Call
-from agi_bridge.dialplan import SipUri, dial_options, dial_string, safe_call_id
+from agi_bridge.dialplan import SipUri, safe_call_id
+from agi_bridge.dry_run import imagined_call, route_facts
 from agi_bridge.errors import (
     AgiProtocolError,
     BadSipUri,
@@ -41,11 +43,12 @@ from agi_bridge.errors import (
 from agi_bridge.first_config import ALL_NUMBERS, FALLBACKS
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.models import REGIONS
-from agi_bridge.routing import Agent, Route, Rule, choose_route
+from agi_bridge.routing import Agent, Rule, choose_route
 from agi_bridge.simulator.asterisk import play_call
 from agi_bridge.simulator.channel import SimulatedChannel
 from agi_bridge.simulator.fault import ALLOWED_FAULTS, Fault
 from agi_bridge.simulator.millis import Received, SimulatedMillis
+from agi_bridge.tool_definition import tool_definitions
 from agi_bridge.web.client import ask_readiness, ask_reload, reachable
 
 T = TypeVar("T")
@@ -308,9 +311,9 @@ def route(
 ) -> int:
     """Show which rule would answer a call. Also why, what Millis would be told and what dialled; nothing is sent."""
     loaded = _load(config_file, need_keys=False)
-    call = _imagined_call(loaded, "(given to each call)", did, caller, context, channel, argument or [])
+    call = _imagined(loaded, "(given to each call)", did, caller, context, channel, argument or [])
     chosen = choose_route(loaded.rules, call)
-    _print_facts(_route_facts(loaded, call, chosen), as_json)
+    _print_facts(route_facts(loaded, call, chosen, datetime.now(UTC)), as_json)
     return DONE if chosen.refusal is None else FAILED
 
 
@@ -326,10 +329,10 @@ def register(
 ) -> int:
     """Register one call with Millis, and dial nothing. The first contact with a live account."""
     loaded = _load(config_file)
-    call = _imagined_call(loaded, uuid.uuid4().hex, did, caller, context, channel, argument or [])
+    call = _imagined(loaded, uuid.uuid4().hex, did, caller, context, channel, argument or [])
     chosen = choose_route(loaded.rules, call)
     if chosen.answering is None:
-        _print_facts(_route_facts(loaded, call, chosen), as_json)
+        _print_facts(route_facts(loaded, call, chosen, datetime.now(UTC)), as_json)
         return FAILED
     return _run(_register(loaded, call, chosen.answering, as_json))
 
@@ -416,6 +419,31 @@ def asterisk_config(
         # With our two lines, so that what is pasted is found by a later --write.
         typer.echo(f"# {folder / file.path}\n\n{flavor.placed(file.path, '', file.ours)}")
     _print_steps(planned.steps)
+    return DONE
+
+
+@commands.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Who is to have it, such as crm.")],
+    scope: Annotated[list[Scope], typer.Option(help="read, control or millis; may be given more than once.")],
+) -> int:
+    """Make a token for the HTTP API. Shown once; the configuration holds only its hash."""
+    secret = secrets.token_urlsafe(32)
+    scopes = ", ".join(f'"{each}"' for each in dict.fromkeys(scope))
+    _complain(f"give this to {name}; nobody can show it again:")
+    typer.echo(secret)
+    _complain("and put this into bridge.toml:")
+    typer.echo(f'\n[[token]]\nname = "{name}"\nscopes = [{scopes}]\nsha256 = "{digest(secret)}"')
+    return DONE
+
+
+@commands.command()
+def millis_tools(config_file: ConfigOption = None) -> int:
+    """Print the tools of an agent at Millis, as JSON. To send its caller on, and to end the call."""
+    loaded = _load(config_file, need_keys=False)
+    if not loaded.web.public_url:
+        raise ConfigError([Problem("web.public_url", "is missing", "the address at which Millis reaches the web port")])
+    _print_json(tool_definitions(loaded.web.public_url, loaded.transfers))
     return DONE
 
 
@@ -618,59 +646,11 @@ async def _simulate_millis(host: str, port: int, sip_host: str, key: str | None,
         await asyncio.Event().wait()
 
 
-def _imagined_call(
-    loaded: config.Config,
-    bridge_call_id: str,
-    did: str,
-    caller: str | None,
-    context: str,
-    channel: str,
-    arguments: Sequence[str],
-) -> Call:
-    """Return the call as Asterisk would introduce it; Asterisk itself is not asked."""
-    fields = {
-        "callerid": caller or "unknown",
-        "callingpres": "0" if caller else "32",
-        "dnid": did,
-        "context": context,
-        "channel": channel,
-        "language": "en",
-    }
-    fields |= {f"arg_{place}": text for place, text in enumerate(arguments, 1)}
+def _imagined(loaded: config.Config, bridge_call_id: str, *told: Any) -> Call:
     try:
-        request = Request(fields)
+        return imagined_call(loaded, bridge_call_id, *told)
     except AgiProtocolError as error:
         raise typer.BadParameter(str(error), param_hint="--arg") from None
-    return Call.from_request(request, loaded.rules.numbers, bridge_call_id, did)
-
-
-def _route_facts(loaded: config.Config, call: Call, chosen: Route) -> dict[str, Any]:
-    """Return what was decided and why, in the order in which a person asks."""
-    facts: dict[str, Any] = {"did_received": call.did_received, "did": call.did, "caller_number": call.caller.number}
-    if chosen.rule is None:
-        nearest = chosen.nearest
-        near = f'; nearest is "{nearest.name}" with {nearest.number}' if nearest else ""
-        facts["rule"] = f"none matches{near}"
-    else:
-        place = loaded.rules.rules.index(chosen.rule) + 1
-        facts["rule"] = f"{chosen.rule.name} (number {place} of {len(loaded.rules.rules)}, the first that matches)"
-    if chosen.refusal is not None:
-        facts |= {"MILLIS_STATUS": chosen.refusal.status, "MILLIS_REASON": chosen.refusal.reason}
-    if chosen.answering is None:
-        return facts | {"MILLIS_FALLBACK": chosen.fallback}
-    agent, dialling = chosen.answering.agent, chosen.answering.dialling
-    # What only Asterisk can evaluate is shown as it is written.
-    values = {expression: expression for expression in metadata.expressions(agent)}
-    limit = loaded.metadata.value_limit_characters
-    placeholder = SipUri("<SIP URI from Millis>", "")
-    return facts | {
-        "POST": f"{loaded.millis.url(agent.regions[0])}/register_sip_call",
-        "body": metadata.registration(call, agent, metadata.build(call, agent, values, datetime.now(UTC), limit)),
-        "MILLIS_DIAL": dial_string(dialling.endpoint, placeholder),
-        "MILLIS_DIAL_TIMEOUT": dialling.ring_timeout_seconds,
-        "MILLIS_DIAL_OPTIONS": dial_options(dialling, chosen.answering.welcome.music),
-        "MILLIS_FALLBACK": chosen.fallback,
-    }
 
 
 def _load(config_file: str | None, *, need_keys: bool = True, need_secret: bool | None = None) -> config.Config:
