@@ -6,10 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from agi_bridge.access import digest
-from agi_bridge.pbx.connection import Connection
 from agi_bridge.simulator.sip import HungUp, Invited
 from tests.asterisk.stage import AGENT, CALLER_NUMBER, LOBBY, RECEPTION, Stage
-from tests.asterisk.test_pbx import table, until
+from tests.asterisk.test_pbx import hq, table, until
 from tests.web.asking import ask, bearer
 
 TOKEN = "of millis"
@@ -36,12 +35,6 @@ async def talking(stage: Stage, manager_port: int = 0, **behaviour: Any) -> Asyn
         async with stage.calling(**behaviour):
             await stage.heard("caller", AGENT)
             yield (await stage.line("route"))["bridge_call_id"]
-
-
-def hq(stage: Stage) -> Connection:
-    """Return the bridge's connection to the PBX."""
-    assert stage.pbxs is not None
-    return stage.pbxs.connections["hq"]
 
 
 async def tool(stage: Stage, name: str, **said: str) -> dict[str, Any]:
