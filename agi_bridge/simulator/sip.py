@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -64,6 +64,7 @@ log = logging.getLogger(__name__)
 
 MAX_CALLS = 32
 LONGEST_CALL_SECONDS = 300.0
+SAY_HEARD_AFTER_SECONDS = 0.5  # time for the caller to recognise the tone before it
 RESOLVE_SECONDS = 5.0
 
 
@@ -77,6 +78,9 @@ class AgentBehaviour:
     ignore_invite: bool = False  # send nothing at all, as a dead host would
     speaks_hz: int | None = AGENT_TONE_HZ  # None: answer and say nothing
     listens_for_hz: tuple[int, ...] = (CALLER_TONE_HZ,)
+    heard_hz: int | None = (
+        None  # speak this tone once the caller was heard: who hears it knows that audio goes both ways
+    )
     refer_to: str = ""  # a SIP URI: ask for the call to be moved there, as soon as the ACK is in
     hang_up_after_seconds: float = LONGEST_CALL_SECONDS  # 0: BYE as soon as the ACK is in
 
@@ -211,9 +215,19 @@ class SipAgent(SipEndpoint):
             if behaviour.refer_to:
                 status = await self._ask(leg, "REFER", self._contact(leg), ("Refer-To", f"<{behaviour.refer_to}>"))
                 leg.happened(ReferAnswered(call_id=leg.call_id, status=status))
-            await came(leg.over, behaviour.hang_up_after_seconds)
+            await self._converse(leg, behaviour)
         if leg.hung_up_by != "them":
             await self._bye(leg)
+
+    async def _converse(self, leg: Leg, behaviour: AgentBehaviour) -> None:
+        """Talk until the caller hangs up, or for as long as the agent likes."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(behaviour.hang_up_after_seconds):
+                if behaviour.heard_hz is not None:
+                    await leg.hearing.wait()
+                    if not await came(leg.over, SAY_HEARD_AFTER_SECONDS):
+                        leg.speak(behaviour.heard_hz)
+                await leg.over.wait()
 
 
 class SipCaller(SipEndpoint):
