@@ -376,7 +376,7 @@ def simulate_caller(
     ] = 3.0,
     as_json: JsonOption = False,
 ) -> int:
-    """Play a caller: one SIP call to a PBX whose calls reach the agent of simulate millis --agent. Proves audio both ways."""
+    """Play a caller: one SIP call to a PBX. Proves audio both ways, where the call reaches the agent of simulate millis --agent."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     address = _address_option(pbx, "--pbx")
     tell = (lambda _: None) if as_json else story_teller(typer.echo, time.monotonic())
@@ -397,6 +397,8 @@ def simulate_caller(
         )
     except SipSyntaxError as error:
         raise typer.BadParameter(str(error), param_hint="--did, --caller and --name") from None
+    except OSError as error:
+        raise CannotListen(f"cannot call {address} from {host}: {error.strerror}; see --pbx and --host") from error
     fault = audio_fault(report, str(address))
     if as_json:
         _print_json(
@@ -644,17 +646,27 @@ def _route_facts(loaded: config.Config, call: Call, chosen: Route) -> dict[str, 
 def _load(config_file: str | None, *, need_keys: bool = True) -> config.Config:
     """Read the configuration file; files that it names are relative to its own folder."""
     path = _config_path(config_file)
-    return config.load(_text(path), os.environ, lambda name: (path.parent / name).read_bytes(), need_keys=need_keys)
+    return config.load(_text(path), os.environ, lambda name: _bytes(path.parent / name), need_keys=need_keys)
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
+        return _bytes(path).decode("utf-8-sig")  # editors on Windows put a mark before the text
     except OSError as error:
-        problem = Problem(str(path), f"cannot be read: {error.strerror}", "name the file with --config")
-        raise ConfigError([problem]) from None
+        # Set by docker-compose.yml, for in the container the path has another name than outside.
+        site = os.environ.get("AGI_BRIDGE_SITE")
+        hint = f"it belongs into the folder AGI_BRIDGE_SITE: {site}" if site else "name the file with --config"
+        raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", hint)]) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem(str(path), "is not UTF-8 text")]) from None
+
+
+def _bytes(path: Path) -> bytes:
+    """Return what a file holds; where that is not allowed, say to whom."""
+    try:
+        return path.read_bytes()
+    except PermissionError as error:
+        raise PermissionError(error.errno, f"{error.strerror}; let uid {os.geteuid()} read it") from error
 
 
 def _config_path(config_file: str | None) -> Path:
