@@ -144,7 +144,7 @@ def table(out):
         ("simulate millis", ["--sip-host HOST:PORT", "--fault FAULT", "body=json|html|empty|huge", "--agent"]),
         (
             "simulate caller",
-            ["--pbx HOST:PORT", "[default: 127.0.0.1:5060]", "Proves audio both ways", "--seconds SECONDS"],
+            ["--pbx HOST:PORT", "127.0.0.1:5060]", "Proves audio both ways", "--seconds SECONDS"],
         ),
         ("simulate call", ["--bridge HOST:PORT", "[default: 127.0.0.1:4573]", "route, dial, ended or ping."]),
     ],
