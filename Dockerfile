@@ -18,6 +18,7 @@ RUN --mount=type=secret,id=ca_bundle,required=false \
 
 COPY pyproject.toml README.md LICENSE ./
 COPY agi_bridge agi_bridge
+COPY asterisk-conf asterisk-conf
 # The tools that build the package stay behind in an environment of their own.
 RUN python -m venv /build \
  && /build/bin/pip install --quiet --no-index --find-links /wheels hatchling \

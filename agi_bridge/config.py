@@ -26,7 +26,7 @@ from pydantic import (
     ValidationError,
 )
 
-from agi_bridge import dialplan, metadata
+from agi_bridge import dialplan, metadata, transfer
 from agi_bridge.agi.protocol import Limits, get_full_variable
 from agi_bridge.call import NOT_SENT_WORDS, WITHHELD_WORDS
 from agi_bridge.dialplan import SipUri
@@ -34,6 +34,7 @@ from agi_bridge.errors import BadSipUri, ConfigError, Problem, UnsafeText
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country
 from agi_bridge.routing import WITHHELD, Agent, Dialling, Rule, RuleBook, Welcome
+from agi_bridge.transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -406,6 +407,16 @@ class RouteSettings(_RouteKeys):
     reject: bool = False
 
 
+class TransferSettings(_Table):
+    """`[[transfer]]`: one place in the PBX where agents may send their callers."""
+
+    name: Annotated[str, AfterValidator(transfer.check_name)]
+    destination: Place
+    ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 30
+    numbers: Annotated[list[Annotated[str, AfterValidator(transfer.check_number)]], BeforeValidator(_one_or_many)] = []
+    description: Annotated[str, Field(max_length=500)] = ""
+
+
 class File(_Table):
     """The whole file, as it may be written."""
 
@@ -418,6 +429,7 @@ class File(_Table):
     log: LogSettings = LogSettings()
     defaults: DefaultSettings = DefaultSettings()
     route: list[RouteSettings] = []
+    transfer: list[TransferSettings] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,6 +443,7 @@ class Config:
     metadata: MetadataSettings
     log: LogSettings
     rules: RuleBook
+    transfers: tuple[Transfer, ...]
     api_keys: Mapping[str, SecretStr]
     warnings: tuple[Problem, ...]
 
@@ -439,14 +452,23 @@ class Config:
         return replace(self, agi=self.agi.model_copy(update={"workers": count}))
 
 
-def load(text: str, environ: Mapping[str, str], read_file: ReadFile, *, need_keys: bool = True) -> Config:
+def load(
+    text: str,
+    environ: Mapping[str, str],
+    read_file: ReadFile,
+    *,
+    need_keys: bool = True,
+    need_secret: bool | None = None,
+) -> Config:
     """Read a configuration; raise ConfigError with all its problems.
 
     *read_file* returns the bytes of a file named in the configuration, or raises OSError. Without *need_keys*, a missing
-    Millis key is no problem: nothing will be registered.
+    Millis key is no problem: nothing will be registered. The bridge's own secret is read where *need_secret* says so, else
+    together with the keys.
     """
     file, problems = _checked(_parsed(text))
-    return _Reader(file, problems, environ, read_file).config(need_keys)
+    need_secret = need_keys if need_secret is None else need_secret
+    return _Reader(file, problems, environ, read_file).config(need_keys, need_secret)
 
 
 def where_to_ask(text: str) -> tuple[WebSettings, int]:
@@ -500,7 +522,7 @@ class _Reader:
         self.read_file = read_file
         self.warnings: list[Problem] = []
 
-    def config(self, need_keys: bool) -> Config:
+    def config(self, need_keys: bool, need_secret: bool) -> Config:
         file = self.file
         numbers = Numbers(file.numbers.default_country)
         default_fallback = file.defaults.fallback or ""
@@ -516,8 +538,9 @@ class _Reader:
         self._warn_about_listening()
         self._warn_about_plain_http()
         self._warn_of_half_a_trial(rules)
+        transfers = self._transfers()
         api_keys = self._api_keys(need_keys)
-        secret = self._secret(need_keys)
+        secret = self._secret(need_secret)
         if self.problems:
             raise ConfigError(self.problems)
         return Config(
@@ -528,6 +551,7 @@ class _Reader:
             file.metadata,
             file.log,
             RuleBook(rules, numbers, default_fallback),
+            transfers,
             api_keys,
             tuple(self.warnings),
         )
@@ -582,6 +606,19 @@ class _Reader:
             channel=tuple(map(Pattern.compile, settings.channel)),
             arguments={name: tuple(map(Pattern.compile, texts)) for name, texts in settings.arguments.items()},
             reject=settings.reject,
+        )
+
+    def _transfers(self) -> tuple[Transfer, ...]:
+        """Return the destinations; of a name or number that stands twice, the dialplan would keep the first place only."""
+        taken: set[str] = set()
+        for settings in self.file.transfer:
+            for called in (settings.name, *(number.lstrip("+") for number in settings.numbers)):
+                if called in taken:
+                    self._problem(f'transfer "{settings.name}"', f"{called} stands there twice", "keep one of them")
+                taken.add(called)
+        return tuple(
+            Transfer(**settings.model_dump(exclude={"numbers"}), numbers=tuple(settings.numbers))
+            for settings in self.file.transfer
         )
 
     def _with_defaults(self, settings: RouteSettings) -> dict[str, Any]:
@@ -872,10 +909,10 @@ class _Reader:
                 self._problem(path, "there is no Millis API key", self._key_suggestion(name))
         return keys
 
-    def _secret(self, need_keys: bool) -> SecretStr:
+    def _secret(self, need_secret: bool) -> SecretStr:
         """Return what a request must know: from the environment, else from the file."""
         secret, path, name = self.environ.get("AGI_BRIDGE_SECRET", "").strip(), "AGI_BRIDGE_SECRET", ""
-        if not secret and self.file.agi.secret_file and need_keys:
+        if not secret and self.file.agi.secret_file and need_secret:
             path, name = "agi.secret_file", self.file.agi.secret_file
             content = self._read(path, name)
             secret = (content or "").strip()
@@ -936,14 +973,17 @@ def _problem(found: Any, raw: Mapping[str, Any]) -> Problem:
     """Return a finding of pydantic's in our words, with its place in the file and what to do."""
     place, kind, value = _existing(found["loc"], raw), found["type"], found["input"]
     path = _path(place, raw)
+    if kind == "missing":
+        return Problem(f"{path}.{found['loc'][-1]}", "is missing")
     if kind == "extra_forbidden":
         return Problem(path, "there is no such key", _closest(str(place[-1]), _keys_beside(place)))
     if kind == "string_type" and isinstance(value, int | float) and not isinstance(value, bool):
         phone = "did" in place or "caller" in place
         hint = f'write "{value}"' + (' with its "+" and leading zeros' if phone else "")
         return Problem(path, f"the number {value} has no quotes", hint)
-    if kind == "list_type" and place == ("route",):
-        return Problem(path, "is one table, but routes are a list", "write [[route]], with two brackets on each side")
+    if kind == "list_type" and place in (("route",), ("transfer",)):
+        hint = f"write [[{path}]], with two brackets on each side"
+        return Problem(path, f"is one table, but {path}s are a list", hint)
     if kind == "value_error":
         error = found["ctx"]["error"]
         hint = 'write a number, or a pattern such as "_1NXXNXXXXXX" or "_X."' if isinstance(error, PatternError) else ""

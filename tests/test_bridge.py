@@ -745,6 +745,77 @@ async def test_ended_joins_the_call_by_its_id_and_sets_nothing():
     assert line["hung_up_by"] == "caller"
 
 
+async def test_ended_takes_the_dialplan_s_word_without_a_question():
+    """A dialplan that says how the call went is not asked, so nobody can hang up in between."""
+    session = FakeSession(
+        "ended",
+        arg_1="bridge_call_id=abc123",
+        arg_2="dialstatus=ANSWER",
+        arg_3="hangup_cause=16",
+        arg_4="answered_seconds=42",
+        arg_5="dialled_seconds=44",
+        arg_6="hangup_source=PJSIP%2Ftrunk-00000001",
+        arg_7="millis_call_id=call-1",
+    )
+    session.errors["the question"] = CallerHungUp("gone")
+    line = await play(session)
+
+    assert (line["result"], line["reason"]) == ("completed", "answered")
+    assert (line["bridge_call_id"], line["millis_call_id"]) == ("abc123", "call-1")
+    assert (line["dialstatus"], line["hangup_cause"], line["hung_up_by"]) == ("ANSWER", "16", "caller")
+    assert (line["answered_seconds"], line["dialled_seconds"]) == ("42", "44")
+    assert session.set == {}
+
+
+async def test_ended_with_an_empty_dialstatus_was_never_dialled():
+    """A dialplan that has nothing to say of Dial is not asked either."""
+    session = FakeSession("ended", arg_1="dialstatus=", arg_2="hangup_cause=")
+    line = await play(session)
+
+    assert (line["reason"], session.asked) == ("never-dialled", [])
+
+
+async def test_a_caller_whom_the_agent_sent_on_has_not_hung_up():
+    """The agent's leg ended because it gave its caller away: that is a success, and nobody hung up."""
+    session = FakeSession(
+        "ended", arg_1="dialstatus=ANSWER", arg_2="answered_seconds=", arg_3="hangup_source=", arg_4="transfer=sales"
+    )
+    line = await play(session)
+
+    assert (line["result"], line["reason"], line["transfer"]) == ("completed", "transferred", "sales")
+    assert (line["hung_up_by"], session.set) == ("", {})
+
+
+@pytest.mark.parametrize(
+    ("dialstatus", "result", "reason"),
+    [
+        ("ANSWER", "completed", "transfer-answered"),
+        ("NOANSWER", "pbx", "transfer-unanswered"),
+        ("BUSY", "pbx", "transfer-unanswered"),
+        ("CHANUNAVAIL", "pbx", "transfer-unanswered"),
+        ("CANCEL", "caller", "caller-hung-up"),
+        ("", "caller", "caller-hung-up"),
+    ],
+)
+async def test_transferred_tells_who_answered_in_the_end(dialstatus: str, result: str, reason: str):
+    """Whom the agent sent its caller to is reported apart from the agent's leg, joined by the call's id."""
+    session = FakeSession(
+        "transferred", arg_1="bridge_call_id=abc123", arg_2=f"dialstatus={dialstatus}", arg_3="transfer=sales"
+    )
+    line = await play(session)
+
+    assert (line["bridge_call_id"], line["result"], line["reason"]) == ("abc123", result, reason)
+    assert (line["transfer"], session.set, session.asked) == ("sales", {}, [])
+
+
+async def test_dial_asks_how_it_went_whatever_the_arguments_say():
+    """With `dial`, the arguments were there before the call, and so cannot know how it went."""
+    session = FakeSession("dial", arg_1="dialstatus=BUSY")
+    session.values["${DIALSTATUS}"] = "ANSWER"
+
+    assert (await play(session))["reason"] == "answered"
+
+
 @pytest.mark.parametrize(
     ("source", "answered_seconds", "reason"),
     [
@@ -774,6 +845,7 @@ async def test_an_agent_that_hangs_up_at_once_has_not_served_the_caller(
     [
         ("PJSIP/trunk-00000001", "ANSWER", "caller"),
         ("PJSIP/trunk-00000001", "CANCEL", "caller"),
+        ("PJSIP/millis-00000002", "CANCEL", "caller"),
         ("PJSIP/millis-00000002", "ANSWER", "agent"),
         ("", "ANSWER", "pbx"),
         ("", "BUSY", ""),

@@ -15,6 +15,7 @@ from agi_bridge.errors import (
     BridgeError,
     CallerHungUp,
     CannotListen,
+    CannotPlace,
     ConfigError,
     MillisBusy,
     MillisDown,
@@ -33,6 +34,7 @@ from agi_bridge.errors import (
 OUTCOMES = {
     BridgeError: (Result.BRIDGE, Reason.INTERNAL_ERROR),
     CannotListen: (Result.BRIDGE, Reason.INTERNAL_ERROR),
+    CannotPlace: (Result.BRIDGE, Reason.INTERNAL_ERROR),
     NotRunning: (Result.BRIDGE, Reason.INTERNAL_ERROR),
     WorkerFailed: (Result.BRIDGE, Reason.INTERNAL_ERROR),
     ConfigError: (Result.BRIDGE, Reason.INTERNAL_ERROR),

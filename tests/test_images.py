@@ -8,7 +8,7 @@ import pytest
 from agi_bridge import __version__, config
 
 ROOT = Path(__file__).parents[1]
-DEMO = ROOT / "asterisk-conf/demo"
+DEMO = ROOT / "demo"
 
 
 def keys(text: str) -> set[str]:
