@@ -4,6 +4,7 @@ Results go to standard output, problems to standard error. Only this module impo
 """
 
 import asyncio
+import errno
 import getpass
 import json
 import os
@@ -129,11 +130,21 @@ def main(arguments: Sequence[str]) -> int:
             _complain(str(problem))
         return MISUSED
     except (BridgeError, OSError) as error:
-        _complain(f"agi-bridge: {error}")
+        _complain(f"agi-bridge: {_in_words(error)}")
         return FAILED
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
     return DONE
+
+
+def _in_words(error: Exception) -> str:
+    """Say what went wrong; where a file may not be written, also what to do."""
+    match error:
+        case PermissionError(filename=str() as name):
+            return f"{name}: {error.strerror}; let uid {os.geteuid()} write there"
+        case OSError(errno=errno.EROFS, filename=str() as name):
+            return f"{name}: {error.strerror}; name a place that can be written"
+    return str(error)
 
 
 def main_entry() -> None:

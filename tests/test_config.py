@@ -1553,7 +1553,7 @@ def test_secrets_of_pbxs_are_not_asked_for_where_nothing_is_done():
         ),
         pytest.param(
             pbx(secret='ami_secret_file = "none"'),
-            'pbx "hq": ami_secret_file: cannot read none: No such file or directory',
+            'pbx "hq": ami_secret_file: cannot read none: No such file or directory (write it beside the configuration, or name another)',
             id="no file",
         ),
         pytest.param(

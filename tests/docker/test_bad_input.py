@@ -118,6 +118,30 @@ def test_folder_that_asterisk_cannot_write(compose: Compose, site: Path):
     )
 
 
+FIRST_CONFIGURATION = "--flavor plain --country US --region us-west --did all --agent a --fallback c,s,1".split()
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "complaint"),
+    [
+        (0o755, 2, "--config: cannot write into /site (run this as root, or name another file)"),
+        (0o700, 1, "agi-bridge: /site/millis.key: Permission denied; let uid 4573 write there"),
+    ],
+)
+def test_folder_for_a_first_configuration_cannot_be_written(compose: Compose, site: Path, mode, code, complaint):
+    """A folder that the container's user may not write, or not even enter, is named, and nothing is left half done there."""
+    (site / "bridge.toml").unlink()
+    (site / "millis.key").unlink()
+    site.chmod(mode)
+    ended = Compose(MILLIS_API_KEY="k").attempt(
+        *("run", "--rm", "--no-TTY", "--no-deps", "--env=MILLIS_API_KEY", "--volume", f"{site}:/site", "bridge"),
+        *("init", "--config=/site/bridge.toml", *FIRST_CONFIGURATION),
+    )
+
+    assert told(ended, code) == complaint
+    assert [path.name for path in site.iterdir()] == ["asterisk"]
+
+
 def test_version_that_differs(compose: Compose):
     """An image is not built with a version on its label that the package does not have."""
     done = run("docker", "build", "--progress=plain", "--build-arg", "VERSION=9.9.9", ".")
