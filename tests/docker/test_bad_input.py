@@ -118,7 +118,20 @@ def test_folder_that_asterisk_cannot_write(compose: Compose, site: Path):
     )
 
 
-FIRST_CONFIGURATION = "--flavor plain --country US --region us-west --did all --agent a --fallback c,s,1".split()
+FIRST_CONFIGURATION = [
+    "--flavor",
+    "plain",
+    "--country",
+    "US",
+    "--region",
+    "us-west",
+    "--did",
+    "all",
+    "--agent",
+    "a",
+    "--fallback",
+    "c,s,1",
+]
 
 
 @pytest.mark.parametrize(
