@@ -1,0 +1,134 @@
+"""Which way calls take through a dialplan, read from its text. Pure.
+
+Asterisk alone knows where a call goes: a target may be computed. So this follows whatever name of a context a step mentions
+as a target, which may be a little too much, and never what a variable of the call holds, which may be too little.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from agi_bridge.doctor.console_text import Context
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_TARGET = re.compile(r"(?<![\w.-])([\w.-]+)(?=,)|@([\w.-]+)|(?<=Macro\()([\w.-]+)|(?<=hangup_handler_push\)=)([\w.-]+)")
+_DIAL = re.compile(r"\bDial\(")
+_AGI = re.compile(r"\bE?AGI\(agi://([^/,)]+)/?([^,)]*)")
+
+# How deep a global variable may name another.
+_DEPTH = 5
+
+
+@dataclass(frozen=True, slots=True)
+class DialStep:
+    """One `Dial` of the dialplan: where it stands, what it dials, and its options with global variables put in."""
+
+    context: str
+    target: str
+    options: str
+
+    @property
+    def letters(self) -> frozenset[str]:
+        """Return the options that are written out: without their arguments, and without what the call itself brings."""
+        return frozenset(re.sub(r"[^A-Za-z]", "", _without_brackets(self.options)))
+
+    @property
+    def is_ours(self) -> bool:
+        """Return whether it dials what the bridge said."""
+        return "MILLIS_DIAL" in self.target
+
+
+@dataclass(frozen=True, slots=True)
+class AgiStep:
+    """One `AGI` of the dialplan that asks a server over the network: where it stands, and whom it asks for what."""
+
+    context: str
+    server: str
+    verb: str
+
+
+def expanded(text: str, variables: Mapping[str, str]) -> str:
+    """Return *text* with the values of global variables in the place of their names; others stay."""
+    for _ in range(_DEPTH):
+        text, count = _VARIABLE.subn(lambda found: variables.get(found[1], found[0]), text)
+        if not count or "${" not in text:
+            break
+    return text
+
+
+def reachable(contexts: Mapping[str, Context], variables: Mapping[str, str], start: Iterable[str]) -> set[str]:
+    """Return the contexts that a call may come through which enters at one of *start*, those included."""
+    seen: set[str] = set()
+    pending = [name for name in start if name in contexts]
+    while pending:
+        name = pending.pop()
+        if name not in seen:
+            seen.add(name)
+            pending += _next(contexts, variables, name)
+    return seen
+
+
+def dials(contexts: Mapping[str, Context], variables: Mapping[str, str]) -> Iterator[DialStep]:
+    """Yield every `Dial`."""
+    for name, context in contexts.items():
+        for step in context.applications:
+            if found := _DIAL.search(step):
+                arguments = _arguments(step[found.end() :])
+                options = expanded(arguments[2], variables) if len(arguments) > 2 else ""
+                yield DialStep(name, arguments[0], options)
+
+
+def agis(contexts: Mapping[str, Context], variables: Mapping[str, str]) -> Iterator[AgiStep]:
+    """Yield every `AGI` that asks a server over the network."""
+    for name, context in contexts.items():
+        for step in context.applications:
+            if found := _AGI.search(expanded(step, variables)):
+                yield AgiStep(name, found[1], found[2].partition("?")[0])
+
+
+def missing_targets(contexts: Mapping[str, Context], of: Iterable[str]) -> dict[str, str]:
+    """Return the contexts that a subroutine call in *of* names though they do not exist, each with who names it."""
+    missing: dict[str, str] = {}
+    for name in of:
+        for step in contexts[name].applications:
+            targets = re.findall(r"\bGosub\(([\w-]+),|hangup_handler_push\)=([\w-]+),", step)
+            missing |= {target: name for pair in targets for target in pair if target and target not in contexts}
+    return missing
+
+
+def _next(contexts: Mapping[str, Context], variables: Mapping[str, str], name: str) -> Iterator[str]:
+    yield from (included for included in contexts[name].includes if included in contexts)
+    for step in contexts[name].applications:
+        for found in _TARGET.finditer(expanded(step, variables)):
+            target = found[1] or found[2] or found[4] or f"macro-{found[3]}"
+            if target in contexts:
+                yield target
+
+
+def _arguments(text: str) -> list[str]:
+    """Return what stands between commas up to the closing bracket, as Asterisk reads it: brackets protect a comma."""
+    arguments, depth = [""], 0
+    for sign in text:
+        depth += (sign in "([{") - (sign in ")]}")
+        if depth < 0:
+            break
+        if sign == "," and not depth:
+            arguments.append("")
+        else:
+            arguments[-1] += sign
+    return arguments
+
+
+def _without_brackets(text: str) -> str:
+    kept, depth = "", 0
+    for sign in text:
+        depth += sign in "([{"
+        if not depth:
+            kept += sign
+        depth -= sign in ")]}" and depth > 0
+    return kept
