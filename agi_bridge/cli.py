@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -26,6 +27,9 @@ from agi_bridge import __version__, app, config, log, metadata
 from agi_bridge.agi.protocol import Request
 from agi_bridge.call import Call
 from agi_bridge.dialplan import SipUri, dial_options, dial_string, safe_call_id
+from agi_bridge.doctor import report
+from agi_bridge.doctor.examination import Patient, examine
+from agi_bridge.doctor.finding import Part, Severity, worst
 from agi_bridge.errors import (
     AgiProtocolError,
     BadSipUri,
@@ -48,7 +52,7 @@ from agi_bridge.web.client import ask_readiness, ask_reload, reachable
 
 T = TypeVar("T")
 
-DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, MISUSED, WARNED, INTERRUPTED = 0, 1, 2, 3, 130
 
 _USUAL_URL = "http://127.0.0.1:4574"
 _IF_CHANGED = "if listen under [web] was changed since the bridge began, name the old address with --url; SIGHUP reloads without it"
@@ -58,7 +62,9 @@ _REGION_WORDS = {"open": "is down", "half-open": "is being tried again"}
 
 DEFAULT_CONFIGS = ("bridge.toml", "/etc/agi-bridge/bridge.toml")
 
-EXIT_CODES = "Exit codes: 0 done, 1 it did not work, 2 the command line or the configuration is wrong, 130 interrupted."
+EXIT_CODES = "Exit codes: 0 done, 1 it did not work, 2 the command line or the configuration is wrong, 3 warnings, 130 interrupted."
+
+_SEVERITY_CODES = {Severity.OK: DONE, Severity.INFO: DONE, Severity.WARNING: WARNED, Severity.ERROR: FAILED}
 
 
 def _exit(code: int, **_: object) -> NoReturn:
@@ -233,6 +239,33 @@ def check(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
         return MISUSED
     typer.echo(f"the configuration is good: {app.counted(rules, 'rule')}")
     return DONE
+
+
+@commands.command()
+def doctor(
+    config_file: ConfigOption = None,
+    only: Annotated[
+        list[Part] | None,
+        typer.Option("--only", metavar="PART", help=f"{', '.join(Part)}; repeatable. Default: all."),
+    ] = None,
+    console: Annotated[
+        Path | None,
+        typer.Option(
+            "--console", metavar="SOCKET", help="The control socket of an Asterisk here, if it is not the usual."
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Leave out notes and what is fine.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Look at Millis, the bridge and the PBX, and say what to do. The worst first, within 5 seconds; changes nothing."""
+    began = time.monotonic()
+    findings = examine(_patient(config_file, frozenset(only or Part), console))
+    seconds = time.monotonic() - began
+    if as_json:
+        _print_json(report.as_json(findings, seconds, __version__))
+    else:
+        typer.echo(report.as_text(findings, seconds, width=shutil.get_terminal_size().columns, quiet=quiet))
+    return _SEVERITY_CODES[worst(findings)]
 
 
 @commands.command()
@@ -554,6 +587,21 @@ def _route_facts(loaded: config.Config, call: Call, chosen: Route) -> dict[str, 
         "MILLIS_DIAL_OPTIONS": dial_options(dialling, chosen.answering.welcome.music),
         "MILLIS_FALLBACK": chosen.fallback,
     }
+
+
+def _patient(config_file: str | None, parts: frozenset[Part], console: Path | None) -> Patient:
+    """Return what is to be examined, as far as the configuration can be read."""
+    path = str(_config_path(config_file))
+    try:
+        return Patient(path, _load(config_file), parts=parts, console=console)
+    except ConfigError as error:
+        problems = error.problems
+    try:
+        # The keys may be in the environment of the service alone; all the rest can be looked at.
+        loaded = _load(config_file, need_keys=False)
+    except ConfigError:
+        return Patient(path, None, problems, parts=parts, console=console)
+    return Patient(path, loaded, problems, has_secrets=False, parts=parts, console=console)
 
 
 def _load(config_file: str | None, *, need_keys: bool = True) -> config.Config:

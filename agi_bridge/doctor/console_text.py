@@ -1,7 +1,7 @@
 """What Asterisk's console prints, made into values. Pure: text in, values out.
 
-The forms are those of Asterisk 16 to 22, as `asterisk -rx` shows them. Whatever cannot be read is left out: a check then says
-that it could not look.
+The forms are those of Asterisk 16 to 22, as `asterisk -rx` shows them; over AMI, lines come without the blanks at their
+beginning. Whatever cannot be read is left out: a check then says that it could not look.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 _CONTEXT = re.compile(r"\[ (?:Included )?[Cc]ontext '([^']*)' created by ")
 _STEP = re.compile(
-    r"(?:  '(?P<extension>[^']*)'(?: \(CID match '[^']*'\))? =>|     \[[^\]]*\]|) +"
+    r" *(?:'(?P<extension>[^']*)'(?: \(CID match '[^']*'\))? =>|\[[^\]]*\]|) *"
     r"(?P<priority>[0-9]+)\. (?P<application>.*?)(?:\s+\[[^\]]*\])?"
 )
-_INCLUDE = re.compile(r"  Include => +'([^']*)'")
-_PARAMETER = re.compile(r" (\S+) +: ?(.*)")
+_INCLUDE = re.compile(r" *Include => +'([^']*)'")
+_PARAMETER = re.compile(r" *([a-zA-Z0-9_]+) +: ?(.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def dialplan(text: str) -> dict[str, Context]:
 
 def globals_(text: str) -> dict[str, str]:
     """Read `dialplan show globals`."""
-    return dict(re.findall(r"^ +([^\s=]+)=(.*)$", text, re.MULTILINE))
+    return dict(re.findall(r"^ *([A-Za-z_][^\s=]*)=(.*)$", text, re.MULTILINE))
 
 
 def parameters(text: str) -> dict[str, str]:
@@ -91,7 +91,7 @@ def codecs(allow: str) -> list[str]:
 
 def transports(text: str) -> dict[str, tuple[str, str]]:
     """Read `pjsip show transports`: the protocol and the address that each is bound to."""
-    lines = re.findall(r"^Transport: +(\S+) +(udp|tcp|tls|ws|wss|flow) +\S+ +\S+ +(\S+)", text, re.MULTILINE)
+    lines = re.findall(r"^ *Transport: +(\S+) +(udp|tcp|tls|ws|wss|flow) +\S+ +\S+ +(\S+)", text, re.MULTILINE)
     return {name: (protocol, bound) for name, protocol, bound in lines}
 
 
@@ -100,10 +100,10 @@ def endpoints(text: str) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     name = ""
     for line in text.splitlines():
-        if heading := re.match(r" Endpoint: +([^\s/<]+)", line):
+        if heading := re.match(r" *Endpoint: +([^\s/<]+)", line):
             name = heading[1]
             found[name] = ()
-        elif name and (match := re.match(r" +Match: +(\S.*?) *$", line)) and not match[1].startswith("<"):
+        elif name and (match := re.match(r" *Match: +(\S.*?) *$", line)) and not match[1].startswith("<"):
             found[name] = (*found[name], match[1])
     return found
 
