@@ -514,7 +514,10 @@ def _dial_options(facts: PbxFacts, looked_at: str) -> Iterator[Finding]:
 
 def _inbound_dial_options(facts: PbxFacts, expected: Expected, looked_at: str) -> Iterator[Finding]:
     """Judge the options with which people are dialled for callers from outside."""
-    inbound = reachable(facts.contexts, facts.variables, trunk_contexts(facts, expected).values())
+    places = [*expected.fallbacks, facts.variables.get("MILLIS_DEFAULT_FALLBACK", "")]
+    # A fallback is named by a variable of the call, which nobody can follow.
+    start = [*trunk_contexts(facts, expected).values(), *(place.partition(",")[0] for place in places)]
+    inbound = reachable(facts.contexts, facts.variables, start)
     loose = {
         dial.context
         for dial in dials(facts.contexts, facts.variables)
