@@ -74,7 +74,8 @@ def check_running(config: Config, facts: BridgeFacts, version: str) -> Iterator[
             "new calls take their fallback",
             "docs/operations.md, Health",
         )
-    for region, state in dict(standing.get("regions") or {}).items():
+    regions = standing.get("regions")
+    for region, state in regions.items() if isinstance(regions, dict) else ():
         if state == "open":
             yield Finding(
                 Severity.WARNING,
@@ -103,8 +104,8 @@ def check_running(config: Config, facts: BridgeFacts, version: str) -> Iterator[
             "restart the bridge",
         )
     if facts.pong == "ok" and standing.get("ready", True):
-        told = f"the bridge takes calls, version {standing['version']}" if standing else "the bridge takes calls"
-        yield fine(Check.BRIDGE_RUNNING, looked_at, told)
+        told = f", version {running}" if running else ""
+        yield fine(Check.BRIDGE_RUNNING, looked_at, f"the bridge takes calls{told}")
 
 
 def check_ports(config: Config, facts: BridgeFacts) -> Iterator[Finding]:

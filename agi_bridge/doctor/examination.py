@@ -28,7 +28,7 @@ from agi_bridge.doctor.pbx_gatherer import address_of, address_towards_the_inter
 from agi_bridge.doctor.sip_checks import check_sip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from agi_bridge.config import Config
     from agi_bridge.doctor.console import Console
@@ -57,22 +57,31 @@ class Patient:
     has_secrets: bool = True  # keys and secrets were read with the configuration
     parts: frozenset[Part] = frozenset(Part)
     console: Path | None = None  # a control socket that was named
+    usual_sockets: Sequence[str] = USUAL_SOCKETS
 
 
 def examine(patient: Patient) -> list[Finding]:
     """Look at everything at once and return the findings, masked."""
     deadline = time.monotonic() + LONGEST_SECONDS
     findings = list(_of_config(patient)) if Part.BRIDGE in patient.parts else []
-    for check, examination in list(_begin(patient, deadline)):
+    findings += gathered(_work(patient, deadline), deadline)
+    return [masked(finding, _secrets(patient.config)) for finding in findings]
+
+
+def gathered(work: Iterable[tuple[Check, Callable[[], list[Finding]]]], deadline: float) -> list[Finding]:
+    """Do all the *work* at once and return its findings; what fails, or is not done by *deadline*, is a finding too.
+
+    Each piece stands with the check that is named when nothing comes of it.
+    """
+    findings = []
+    for check, underway in [(check, _Underway(piece)) for check, piece in work]:
         try:
-            findings += examination.result(deadline)
-        except NoConsole as error:
-            findings.append(_without_console(error, patient))
+            findings += underway.result(deadline)
         except TimeoutError:
-            findings.append(_unfinished(check, f"did not end within {LONGEST_SECONDS:g} s"))
+            findings.append(_unfinished(check, "it took too long"))
         except Exception as error:
             findings.append(_unfinished(check, f"{type(error).__name__}: {error}"))
-    return [masked(finding, _secrets(patient.config)) for finding in findings]
+    return findings
 
 
 class _Underway(Generic[T]):
@@ -99,17 +108,18 @@ class _Underway(Generic[T]):
         return cast("T", value)
 
 
-def _begin(patient: Patient, deadline: float) -> Iterator[tuple[Check, _Underway[list[Finding]]]]:
+def _work(patient: Patient, deadline: float) -> Iterator[tuple[Check, Callable[[], list[Finding]]]]:
     config = patient.config
     if config and Part.MILLIS in patient.parts:
-        yield Check.MILLIS_REGION, _Underway(partial(_of_millis, config, deadline))
+        yield Check.MILLIS_REGION, partial(_of_millis, config, deadline)
     if config and Part.BRIDGE in patient.parts:
-        yield Check.BRIDGE_RUNNING, _Underway(partial(_of_bridge, config))
+        yield Check.BRIDGE_RUNNING, partial(_of_bridge, config)
     if Part.PBX in patient.parts:
-        for name, open_console, address in _consoles(patient, deadline):
-            yield Check.PBX_CONSOLE, _Underway(partial(_of_pbx, patient, name, open_console, address))
-        if not _has_pbx(patient):
-            yield Check.PBX_CONSOLE, _Underway(lambda: [_no_pbx()])
+        consoles = list(_consoles(patient, deadline))
+        for name, open_console, address in consoles:
+            yield Check.PBX_CONSOLE, partial(_of_pbx, patient, name, open_console, address)
+        if not consoles:
+            yield Check.PBX_CONSOLE, lambda: [_no_pbx()]
 
 
 def _of_config(patient: Patient) -> Iterator[Finding]:
@@ -184,22 +194,21 @@ def _consoles(
         yield "", lambda: nullcontext(console), address_towards_the_internet()
 
 
-def _has_pbx(patient: Patient) -> bool:
-    return bool((patient.config and patient.config.pbxs) or _socket(patient))
-
-
 def _socket(patient: Patient) -> Path | None:
     """Return the control socket of the Asterisk on this machine, if there is one."""
-    return patient.console or next((path for path in map(Path, USUAL_SOCKETS) if path.exists()), None)
+    return patient.console or next((path for path in map(Path, patient.usual_sockets) if path.exists()), None)
 
 
 def _of_pbx(
     patient: Patient, name: str, open_console: Callable[[], AbstractContextManager[Console]], address: str
 ) -> list[Finding]:
     expected = _expected(patient)
-    with open_console() as console:
-        facts = gather_pbx(console, expected, address)
-        ping = ping_from(console, facts)
+    try:
+        with open_console() as console:
+            facts = gather_pbx(console, expected, address)
+            ping = ping_from(console, facts)
+    except NoConsole as error:
+        return [_without_console(error, patient)]
     findings = [
         fine(Check.PBX_CONSOLE, "the console", f"Asterisk answers{f' at {name}' if name else ''}"),
         *check_pbx(facts, expected),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from agi_bridge.doctor.finding import Check, Finding, Severity, fine
+from agi_bridge.errors import TOO_MANY_REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,14 +20,17 @@ _SECONDS_OFF = 30
 _MINUTES_OFF = 300
 # Some ten minutes of talk, by Millis's published prices.
 _LITTLE_CREDIT = 1.0
-_REFUSALS_OF_KEYS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+# What HTTP statuses say here.
+_SUCCESS, _NOT_FOUND, _REFUSALS_OF_KEYS = 200, 404, (401, 403)
+_REDIRECTS, _OUTAGES = range(300, 400), (TOO_MANY_REQUESTS, *range(500, 600))
 
 
 def check_millis(
     config: Config, regions: Sequence[RegionFacts], agents: Sequence[AgentFacts], not_asked: int = 0
 ) -> Iterator[Finding]:
     """Yield what there is to say of Millis; *not_asked* agents were too many to ask for."""
-    for region in regions:
+    # A region is asked once for each account, and told of once.
+    for region in {facts.region: facts for facts in reversed(regions)}.values():
         yield check_region(region, config.millis.seconds_for_one_region)
         yield from check_certificate(region)
     yield from check_clock(regions)
@@ -61,7 +64,7 @@ def check_region(facts: RegionFacts, patience_seconds: float) -> Finding:
     times = f"connected in {facts.connect_ms:.0f} ms"
     times += f", TLS in {facts.tls_ms:.0f} ms" if facts.certificate_days is not None else ""
     told = f"{facts.region}: first byte after {facts.first_byte_ms:.0f} ms ({times})"
-    if facts.status >= HTTPStatus.INTERNAL_SERVER_ERROR or facts.status == HTTPStatus.TOO_MANY_REQUESTS:
+    if facts.status in _OUTAGES:
         return Finding(
             Severity.ERROR,
             Check.MILLIS_REGION,
@@ -70,7 +73,7 @@ def check_region(facts: RegionFacts, patience_seconds: float) -> Finding:
             "calls are refused there, and go to the other region or their fallback",
             "wait, or ask Millis; 429 means too many requests",
         )
-    if HTTPStatus.MULTIPLE_CHOICES <= facts.status < HTTPStatus.BAD_REQUEST:
+    if facts.status in _REDIRECTS:
         return Finding(
             Severity.ERROR,
             Check.MILLIS_REGION,
@@ -144,11 +147,11 @@ def check_accounts(regions: Iterable[RegionFacts]) -> Iterator[Finding]:
     """Judge each account by the first region that says anything of it."""
     accounts: dict[str, RegionFacts] = {}
     for facts in regions:
-        if facts.account and facts.status and facts.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        if facts.account and facts.status and facts.status not in _OUTAGES:
             accounts.setdefault(facts.account, facts)
     for account, facts in accounts.items():
         looked_at = f"GET {facts.url}/user/info, account {account}"
-        if facts.status == HTTPStatus.OK:
+        if facts.status == _SUCCESS:
             yield fine(Check.MILLIS_KEY, looked_at, f'the key of the account "{account}" is accepted')
             yield check_credit(facts.body, account, looked_at)
             continue
@@ -192,9 +195,9 @@ def check_agents(agents: Sequence[AgentFacts], not_asked: int) -> Iterator[Findi
     for agent in agents:
         looked_at = f"GET /agents/{agent.agent_id} in {agent.region}"
         rules = ", ".join(agent.rules[:5])
-        if agent.status == HTTPStatus.OK and agent.state in ("", "active"):
+        if agent.status == _SUCCESS and agent.state in ("", "active"):
             well.append(agent)
-        elif agent.status == HTTPStatus.OK:
+        elif agent.status == _SUCCESS:
             yield Finding(
                 Severity.ERROR,
                 Check.MILLIS_AGENT,
@@ -203,7 +206,7 @@ def check_agents(agents: Sequence[AgentFacts], not_asked: int) -> Iterator[Findi
                 f"calls of {rules} do not reach it",
                 "switch it on at app.millis.ai",
             )
-        elif agent.status == HTTPStatus.NOT_FOUND:
+        elif agent.status == _NOT_FOUND:
             yield Finding(
                 Severity.ERROR,
                 Check.MILLIS_AGENT,

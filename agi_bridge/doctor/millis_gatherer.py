@@ -103,13 +103,12 @@ def _get(config: Config, url: str, path: str, account: str, timeout_seconds: flo
     connection = kind(where.hostname or "", where.port, timeout=timeout_seconds)
     try:
         connected_ms, tls_ms = _connect(connection, where.hostname or "", timeout_seconds)
+        ends = _certificate_ends(connection.sock)
         connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
         began = time.monotonic()
         connection.request("GET", where.path + path, headers=_headers(config, account))
         response = connection.getresponse()
         first_byte_ms = (time.monotonic() - began) * 1000
-        ends = _certificate_ends(connection.sock)
-        connection.sock.settimeout(max(0.001, deadline - time.monotonic())) if connection.sock else None
         body = response.read(config.millis.response_limit_bytes)
     except TimeoutError:
         raise _NoAnswer(f"no answer within {timeout_seconds:g} s") from None

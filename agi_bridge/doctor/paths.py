@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from agi_bridge.doctor.console_text import Context
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_TARGET = re.compile(r"(?<![\w.-])([\w.-]+)(?=,)|@([\w.-]+)|(?<=Macro\()([\w.-]+)|(?<=hangup_handler_push\)=)([\w.-]+)")
+# A name before a comma, as in Goto(NAME,s,1), after an @, as in Local/x@NAME, or alone in Macro(NAME).
+_TARGET = re.compile(r"(?<![\w.-])([\w.-]+)(?=,)|@([\w.-]+)|(?<=Macro\()([\w.-]+)")
 _DIAL = re.compile(r"\bDial\(")
 _AGI = re.compile(r"\bE?AGI\(agi://([^/,)]+)/?([^,)]*)")
 
@@ -105,9 +106,8 @@ def _next(contexts: Mapping[str, Context], variables: Mapping[str, str], name: s
     yield from (included for included in contexts[name].includes if included in contexts)
     for step in contexts[name].applications:
         for found in _TARGET.finditer(expanded(step, variables)):
-            target = found[1] or found[2] or found[4] or f"macro-{found[3]}"
-            if target in contexts:
-                yield target
+            name_there = found[1] or found[2] or found[3]
+            yield from (each for each in (name_there, f"macro-{name_there}") if each in contexts)
 
 
 def _arguments(text: str) -> list[str]:

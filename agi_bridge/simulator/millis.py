@@ -238,7 +238,12 @@ class SimulatedMillis:
                 return web.json_response({})
             case "GET", "user", "info":
                 refill = {"enabled": False, "threshold": 0, "refill_amount": 0}
-                account = {"user_id": "simulated-user", "credit": fault.credit, "used_credit": 1.5, "auto_refill": refill}
+                account = {
+                    "user_id": "simulated-user",
+                    "credit": fault.credit,
+                    "used_credit": 1.5,
+                    "auto_refill": refill,
+                }
                 return web.json_response(account)
             case "GET", "agents", agent_id if self._has_agent(agent_id, fault):
                 agent = {"id": agent_id, "name": "Simulated agent", "status": fault.agent, "config": {}}
