@@ -1,7 +1,7 @@
 """The story of one call, from the dialplan's question to the answer that it acts on.
 
 The dialplan asks with a verb: `route` (decide, register, say what to dial), `dial` (the same, and dial), `ended` (how it
-went), `ping`. Whatever happens on the way, the dialplan is told `MILLIS_STATUS` last, or the session fails so that it can
+went), `transferred` (how it went with whom the agent sent the caller to), `ping`. Whatever happens on the way, the dialplan is told `MILLIS_STATUS` last, or the session fails so that it can
 tell; and every call ends in exactly one `Outcome`, in one line of the log.
 
 It knows Asterisk and Millis only as the two Protocols below. Decisions are made in `routing`, `metadata` and `dialplan`.
@@ -18,11 +18,13 @@ import structlog
 from agi_bridge import metadata
 from agi_bridge.call import Call, Outcome, Reason, Result, Status
 from agi_bridge.dialplan import (
+    TRANSFERRED,
     WARNING_VARIABLES,
     SipUri,
     dial_options,
     dial_string,
     outcome_of_dial,
+    outcome_of_transfer,
     safe_call_id,
 )
 from agi_bridge.errors import BridgeError, CallerHungUp, MillisError
@@ -60,6 +62,9 @@ _AFTER_LONGEST_CALL_SECONDS = 5
 
 # There is nothing to explain to the dialplan.
 _AS_USUAL = frozenset({Reason.ROUTED, Reason.ANSWERED, Reason.PONG})
+
+# The verbs that only report; the dialplan goes on by itself.
+_REPORTS = frozenset({"ended", "transferred"})
 
 # How Dial went, in our words and in Asterisk's. The dialplan says it with `ended`; where it does not, Asterisk is asked.
 _AFTER_DIAL = {
@@ -125,6 +130,7 @@ class Visit:
     millis_seconds: float = 0.0
     setup_seconds: float | None = None
     dial: Mapping[str, str] = field(default_factory=dict)
+    transfer: str = ""
     redial: str = ""
     to_tell: dict[str, str] = field(default_factory=dict)
     dial_arguments: str = ""
@@ -159,6 +165,8 @@ class Visit:
         if self.millis_call_id:
             line["millis_call_id"] = self.millis_call_id
         line |= self.dial
+        if self.transfer:
+            line["transfer"] = self.transfer
         if self.millis_seconds:
             line["millis_ms"] = round(self.millis_seconds * 1000, 1)
         line["total_ms"] = round((ended - self.started) * 1000, 1)
@@ -230,7 +238,7 @@ class Bridge:
 
         Where they cannot be set, the session fails: the dialplan then goes on with AGISTATUS=FAILURE and an empty status.
         """
-        if visit.verb == "ended" or session.hung_up:
+        if visit.verb in _REPORTS or session.hung_up:
             return outcome
         if outcome.reason not in _AS_USUAL:
             visit.to_tell["MILLIS_REASON"] = outcome.reason
@@ -253,6 +261,8 @@ class Bridge:
                 return self._set_up_and_dial(session, visit)
             case "ended":
                 return self._ended(session, visit)
+            case "transferred":
+                return _at_once(_transferred(session, visit))
             case "ping":
                 return _at_once(PONG)
             case _:
@@ -411,23 +421,12 @@ class Bridge:
         said = session.request.arguments
         if visit.verb != "ended" or "dialstatus" not in said:
             said = await self._asked_after_dial(session)
-        dialstatus, hangup_cause, answered_seconds, dialled_seconds, hangup_source = (
-            said.get(name, "")
-            for name in ("dialstatus", "hangup_cause", "answered_seconds", "dialled_seconds", "hangup_source")
-        )
-        visit.bridge_call_id = safe_call_id(said.get("bridge_call_id", "")) or visit.bridge_call_id
-        visit.millis_call_id = safe_call_id(said.get("millis_call_id", ""))
-        hung_up_by = _side(hangup_source, session.request["channel"], dialstatus)
-        visit.dial = {
-            "dialstatus": dialstatus,
-            "hangup_cause": hangup_cause,
-            "answered_seconds": answered_seconds,
-            "dialled_seconds": dialled_seconds,
-            "hung_up_by": hung_up_by,
-        }
+        _note_dial(visit, said, session.request["channel"])
+        if visit.transfer:
+            return TRANSFERRED
         # Who hung up so early that the legs were not yet joined, Asterisk does not say; but the caller is never nobody.
-        dropped = hung_up_by != "caller" and answered_seconds == "0"
-        return outcome_of_dial(dialstatus, hangup_cause, dropped=dropped)
+        dropped = visit.dial["hung_up_by"] != "caller" and visit.dial["answered_seconds"] == "0"
+        return outcome_of_dial(visit.dial["dialstatus"], visit.dial["hangup_cause"], dropped=dropped)
 
     async def _asked_after_dial(self, session: Session) -> Mapping[str, str]:
         """Ask Asterisk how Dial went; return it by the names of the arguments with which `ended` may say the same."""
@@ -438,6 +437,24 @@ class Bridge:
 
 async def _at_once(outcome: Outcome) -> Outcome:
     return outcome
+
+
+def _transferred(session: Session, visit: Visit) -> Outcome:
+    """Return how it went with the place in the PBX that the agent had sent the caller to."""
+    _note_dial(visit, session.request.arguments, session.request["channel"])
+    return outcome_of_transfer(visit.dial["dialstatus"])
+
+
+def _note_dial(visit: Visit, said: Mapping[str, str], channel: str) -> None:
+    """Put what Dial said into the call's line, in Asterisk's own words."""
+    visit.bridge_call_id = safe_call_id(said.get("bridge_call_id", "")) or visit.bridge_call_id
+    visit.millis_call_id = safe_call_id(said.get("millis_call_id", ""))
+    visit.transfer = said.get("transfer", "")
+    dial = {name: said.get(name, "") for name in ("dialstatus", "hangup_cause", "answered_seconds", "dialled_seconds")}
+    # A caller who was sent elsewhere has not hung up, and nor has anybody else.
+    sent_away = visit.verb == "ended" and visit.transfer
+    side = "" if sent_away else _side(said.get("hangup_source", ""), channel, dial["dialstatus"])
+    visit.dial = {**dial, "hung_up_by": side}
 
 
 def _outcome_of(error: Exception, visit: Visit) -> Outcome:

@@ -775,6 +775,39 @@ async def test_ended_with_an_empty_dialstatus_was_never_dialled():
     assert (line["reason"], session.asked) == ("never-dialled", [])
 
 
+async def test_a_caller_whom_the_agent_sent_on_has_not_hung_up():
+    """The agent's leg ended because it gave its caller away: that is a success, and nobody hung up."""
+    session = FakeSession(
+        "ended", arg_1="dialstatus=ANSWER", arg_2="answered_seconds=", arg_3="hangup_source=", arg_4="transfer=sales"
+    )
+    line = await play(session)
+
+    assert (line["result"], line["reason"], line["transfer"]) == ("completed", "transferred", "sales")
+    assert (line["hung_up_by"], session.set) == ("", {})
+
+
+@pytest.mark.parametrize(
+    ("dialstatus", "result", "reason"),
+    [
+        ("ANSWER", "completed", "transfer-answered"),
+        ("NOANSWER", "pbx", "transfer-unanswered"),
+        ("BUSY", "pbx", "transfer-unanswered"),
+        ("CHANUNAVAIL", "pbx", "transfer-unanswered"),
+        ("CANCEL", "caller", "caller-hung-up"),
+        ("", "caller", "caller-hung-up"),
+    ],
+)
+async def test_transferred_tells_who_answered_in_the_end(dialstatus: str, result: str, reason: str):
+    """Whom the agent sent its caller to is reported apart from the agent's leg, joined by the call's id."""
+    session = FakeSession(
+        "transferred", arg_1="bridge_call_id=abc123", arg_2=f"dialstatus={dialstatus}", arg_3="transfer=sales"
+    )
+    line = await play(session)
+
+    assert (line["bridge_call_id"], line["result"], line["reason"]) == ("abc123", result, reason)
+    assert (line["transfer"], session.set, session.asked) == ("sales", {}, [])
+
+
 async def test_dial_asks_how_it_went_whatever_the_arguments_say():
     """With `dial`, the arguments were there before the call, and so cannot know how it went."""
     session = FakeSession("dial", arg_1="dialstatus=BUSY")
