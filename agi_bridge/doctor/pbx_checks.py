@@ -13,8 +13,9 @@ from agi_bridge.doctor.finding import Check, Finding, Severity, fine
 from agi_bridge.doctor.paths import agis, dials, missing_targets, reachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from agi_bridge.doctor.console_text import Context
     from agi_bridge.doctor.facts import Expected, PbxFacts, Ping
     from agi_bridge.doctor.paths import AgiStep
 
@@ -326,15 +327,19 @@ def check_transfer(facts: PbxFacts, expected: Expected) -> Iterator[Finding]:
         )
     for name in expected.endpoints:
         settings = facts.endpoint_settings.get(name, {})
-        if settings.get("allow_transfer") in ("true", "yes"):
+        if settings.get("allow_transfer") not in ("true", "yes"):
+            continue
+        into = _transfer_context(settings)
+        if not _is_list(facts.contexts.get(into)):
             findings.append(
                 Finding(
                     Severity.WARNING,
                     Check.PBX_TRANSFER,
-                    f"pjsip show endpoint {name}",
-                    "allow_transfer = yes",
-                    f"the agent's side may move a call to any extension of the context {settings.get('context', '')}",
-                    f"set allow_transfer = no for [{name}]; then: asterisk -rx 'pjsip reload'",
+                    f"pjsip show endpoint {name}; dialplan show {into}",
+                    f"allow_transfer = yes, into the context {into}, which is no plain list of extensions",
+                    "the agent's side may send a call wherever that context leads, on your bill",
+                    f"set set_var = TRANSFER_CONTEXT=millis-transfer for [{name}], as shipped, or allow_transfer = no; "
+                    "then: asterisk -rx 'pjsip reload'",
                 )
             )
     yield from findings
@@ -537,6 +542,17 @@ def _inbound_dial_options(facts: PbxFacts, expected: Expected, looked_at: str) -
 def _extension_at(place: str) -> str:
     context, extension, *_ = [*place.split(","), "", ""]
     return f"{extension}@{context}"
+
+
+def _transfer_context(settings: Mapping[str, str]) -> str:
+    """Return the context in which Asterisk looks for where a REFER leads (res_pjsip_refer.c)."""
+    found = re.search(r"TRANSFER_CONTEXT=([^,\s]+)", settings.get("set_var", ""))
+    return found[1] if found else settings.get("context", "")
+
+
+def _is_list(context: Context | None) -> bool:
+    """Return whether a context has single extensions only: no patterns, and none of another context. One that is not there has none."""
+    return context is None or not (context.includes or any(name.startswith("_") for name in context.extensions))
 
 
 def _number(text: str | None) -> float | None:

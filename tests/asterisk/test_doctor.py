@@ -152,11 +152,14 @@ FAULTS = [
         id="audio goes past the PBX",
     ),
     pytest.param(
-        {"files": shipped("pjsip.conf", (MILLIS_ENDPOINT, f"{MILLIS_ENDPOINT}\nallow_transfer = yes"))},
+        {
+            "files": shipped("pjsip.conf", ("set_var = TRANSFER_CONTEXT=millis-transfer", "")),
+            "dialplan": RECEPTION + "[millis-agent](+)\ninclude => from-trunk\n",
+        },
         Check.PBX_TRANSFER,
         Severity.WARNING,
-        "allow_transfer = yes",
-        id="the agent's side may transfer",
+        "allow_transfer = yes, into the context millis-agent",
+        id="the agent may send calls anywhere",
     ),
     pytest.param(
         {"dialplan": RECEPTION + OWN_DIALPLAN % "${MILLIS_DIAL_OPTIONS}Tt"},
