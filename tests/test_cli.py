@@ -370,11 +370,12 @@ async def run_beside(run, *arguments):
 
 
 async def test_doctor_exits_by_severity(run, millis):
-    """Without a bridge there is a warning, with a refused key an error, and with neither all is well."""
+    """With a refused key there is an error, with little credit a warning, and with neither all is well."""
     only_millis = ("doctor", "--only", "millis")
 
     assert (await run_beside(run, *only_millis))[0] == DONE
-    assert (await run_beside(run, "doctor", "--only", "bridge"))[0] == WARNED
+    millis.fault = Fault.parse("credit=0.5")
+    assert (await run_beside(run, *only_millis))[0] == WARNED
     millis.fault = Fault.parse("status=401")
     code, out, err = await run_beside(run, *only_millis, "--quiet")
 

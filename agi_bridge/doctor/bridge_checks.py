@@ -47,7 +47,7 @@ def check_running(config: Config, facts: BridgeFacts, version: str) -> Iterator[
     looked_at = f"ping to agi://{where}" + (f"; http://{config.web.listen[0]}/readyz" if config.web.listen else "")
     if facts.pong != "ok" and facts.web is None:
         yield Finding(
-            Severity.WARNING,
+            Severity.ERROR,
             Check.BRIDGE_RUNNING,
             looked_at,
             f"no bridge answers: {facts.pong}",

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from agi_bridge.doctor.facts import BridgeFacts
 from agi_bridge.errors import NotRunning
-from agi_bridge.simulator.asterisk import play_call
+from agi_bridge.simulator.asterisk import AsteriskSide
 from agi_bridge.simulator.channel import SimulatedChannel
 from agi_bridge.web.client import ask_readiness, reachable
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from agi_bridge.config import Address, Config
+    from agi_bridge.simulator.asterisk import PlayedCall
 
 _METRICS_BYTES = 1_048_576
 
@@ -60,20 +61,21 @@ def _ping(address: Address, secret: str, timeout_seconds: float) -> str:
     """Play Asterisk: return the status that the bridge answers a `ping` with, or why there is none."""
     if not address.port:
         return "port 0 is any"
-    channel = SimulatedChannel(did="0")
-    arguments = (f"secret={quote(secret)}",)
-    played = asyncio.run(
-        play_call(
-            address.host,
-            address.port,
-            script="ping",
-            arguments=arguments,
-            channel=channel,
-            timeout_seconds=timeout_seconds,
-        )
-    )
+    try:
+        played = asyncio.run(_played_ping(address, secret, timeout_seconds))
+    except TimeoutError:
+        return "no connection in time"
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
     status = played.variables.get("MILLIS_STATUS", "")
     return status or played.trouble or f"it is refused (AGISTATUS={played.agistatus})"
+
+
+async def _played_ping(address: Address, secret: str, timeout_seconds: float) -> PlayedCall:
+    channel = SimulatedChannel(did="0")
+    arguments = (f"secret={quote(secret)}",)
+    async with AsteriskSide(address.host, address.port, channel, script="ping", arguments=arguments) as side:
+        return await side.finished(timeout_seconds)
 
 
 def _ports(config: Config) -> tuple[dict[str, bool], dict[str, str]]:

@@ -77,6 +77,8 @@ def socket_console(path: Path, deadline: float) -> Console:
 @contextmanager
 def ami_console(pbx: PbxSettings, deadline: float) -> Iterator[Console]:
     """Log in to the manager interface of *pbx* and yield its console; raise NoConsole."""
+    # What is asked for here may be larger than anything that the service wants to hear.
+    pbx = pbx.model_copy(update={"ami_message_limit_bytes": _LARGEST_OUTPUT_BYTES})
     with asyncio.Runner() as runner:
         ami = open_ami(pbx)
         try:

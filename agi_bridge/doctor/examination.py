@@ -184,14 +184,15 @@ def _region(config: Config, region: str, account: str, underway: _Underway[Regio
 def _consoles(
     patient: Patient, deadline: float
 ) -> Iterator[tuple[str, Callable[[], AbstractContextManager[Console]], str]]:
-    """Yield each PBX: its name, what opens its console, and its address as far as it is known."""
+    """Yield each PBX: how it is called, what opens its console, and its address as far as it is known."""
     until = deadline - _JUDGING_SECONDS
     if patient.console is None and patient.config:
         for pbx in patient.config.pbxs:
-            yield pbx.name, partial(ami_console, pbx, until), address_of(pbx.ami_host)
+            where = f"{pbx.name} ({pbx.ami_address})"
+            yield where, partial(ami_console, pbx, until), address_of(pbx.ami_host)
     if (not (patient.config and patient.config.pbxs) or patient.console) and (path := _socket(patient)):
         console = socket_console(path, until)
-        yield "", lambda: nullcontext(console), address_towards_the_internet()
+        yield str(path), lambda: nullcontext(console), address_towards_the_internet()
 
 
 def _socket(patient: Patient) -> Path | None:
@@ -210,7 +211,7 @@ def _of_pbx(
     except NoConsole as error:
         return [_without_console(error, patient)]
     findings = [
-        fine(Check.PBX_CONSOLE, "the console", f"Asterisk answers{f' at {name}' if name else ''}"),
+        fine(Check.PBX_CONSOLE, "the console", f"Asterisk answers at {name}"),
         *check_pbx(facts, expected),
         *check_sip(facts, expected),
         check_ping(ping, facts),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from agi_bridge.dialplan import FEATURE_OPTIONS
+from agi_bridge.doctor.paths import Paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +62,7 @@ class Expected:
         return all(_is_near(host) for host in self.agent_hosts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots, because of the cached property
 class PbxFacts:
     """One PBX as its console tells it. What could not be read is empty."""
 
@@ -76,6 +78,11 @@ class PbxFacts:
     rtp_is_strict: bool = True
     places: Mapping[str, bool] = field(default_factory=dict)  # fallback -> exists
     own_address: str = ""  # from which its packets leave for Millis
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Return which way calls take through the dialplan."""
+        return Paths(self.contexts, self.variables)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,43 +53,40 @@ class AgiStep:
     verb: str
 
 
+class Paths:
+    """A dialplan, read once: its `Dial` and `AGI` steps, and which context leads to which."""
+
+    def __init__(self, contexts: Mapping[str, Context], variables: Mapping[str, str]) -> None:
+        self.dials: list[DialStep] = []
+        self.agis: list[AgiStep] = []
+        self._onwards: dict[str, set[str]] = {}
+        for name, context in contexts.items():
+            steps = [expanded(step, variables) for step in context.applications]
+            targets = {target for step in steps for target in _targets(step)} | set(context.includes)
+            self._onwards[name] = targets & contexts.keys()
+            self.dials += _dials(name, context.applications, variables)
+            self.agis += _agis(name, steps)
+        self._backwards: dict[str, set[str]] = {name: set() for name in contexts}
+        for name, targets in self._onwards.items():
+            for target in targets:
+                self._backwards[target].add(name)
+
+    def onwards_from(self, start: Iterable[str]) -> set[str]:
+        """Return the contexts that a call may come through which enters at one of *start*, those included."""
+        return _reached(self._onwards, start)
+
+    def leading_to(self, goal: Iterable[str]) -> set[str]:
+        """Return the contexts from which a call may come to one of *goal*, those included."""
+        return _reached(self._backwards, goal)
+
+
 def expanded(text: str, variables: Mapping[str, str]) -> str:
     """Return *text* with the values of global variables in the place of their names; others stay."""
     for _ in range(_DEPTH):
-        text, count = _VARIABLE.subn(lambda found: variables.get(found[1], found[0]), text)
-        if not count or "${" not in text:
+        if "${" not in text:
             break
+        text = _VARIABLE.sub(lambda found: variables.get(found[1], found[0]), text)
     return text
-
-
-def reachable(contexts: Mapping[str, Context], variables: Mapping[str, str], start: Iterable[str]) -> set[str]:
-    """Return the contexts that a call may come through which enters at one of *start*, those included."""
-    seen: set[str] = set()
-    pending = [name for name in start if name in contexts]
-    while pending:
-        name = pending.pop()
-        if name not in seen:
-            seen.add(name)
-            pending += _next(contexts, variables, name)
-    return seen
-
-
-def dials(contexts: Mapping[str, Context], variables: Mapping[str, str]) -> Iterator[DialStep]:
-    """Yield every `Dial`."""
-    for name, context in contexts.items():
-        for step in context.applications:
-            if found := _DIAL.search(step):
-                arguments = _arguments(step[found.end() :])
-                options = expanded(arguments[2], variables) if len(arguments) > 2 else ""
-                yield DialStep(name, arguments[0], options)
-
-
-def agis(contexts: Mapping[str, Context], variables: Mapping[str, str]) -> Iterator[AgiStep]:
-    """Yield every `AGI` that asks a server over the network."""
-    for name, context in contexts.items():
-        for step in context.applications:
-            if found := _AGI.search(expanded(step, variables)):
-                yield AgiStep(name, found[1], found[2].partition("?")[0])
 
 
 def missing_targets(contexts: Mapping[str, Context], of: Iterable[str]) -> dict[str, str]:
@@ -102,12 +99,37 @@ def missing_targets(contexts: Mapping[str, Context], of: Iterable[str]) -> dict[
     return missing
 
 
-def _next(contexts: Mapping[str, Context], variables: Mapping[str, str], name: str) -> Iterator[str]:
-    yield from (included for included in contexts[name].includes if included in contexts)
-    for step in contexts[name].applications:
-        for found in _TARGET.finditer(expanded(step, variables)):
-            name_there = found[1] or found[2] or found[3]
-            yield from (each for each in (name_there, f"macro-{name_there}") if each in contexts)
+def _reached(ways: Mapping[str, set[str]], start: Iterable[str]) -> set[str]:
+    seen: set[str] = set()
+    pending = [name for name in start if name in ways]
+    while pending:
+        name = pending.pop()
+        if name not in seen:
+            seen.add(name)
+            pending += ways[name]
+    return seen
+
+
+def _targets(step: str) -> Iterator[str]:
+    """Yield every name in a step that could be of a context; a macro is a context of its own name."""
+    for found in _TARGET.finditer(step):
+        name = found[1] or found[2] or found[3]
+        yield name
+        yield f"macro-{name}"
+
+
+def _dials(name: str, steps: Iterable[str], variables: Mapping[str, str]) -> Iterator[DialStep]:
+    for step in steps:
+        if found := _DIAL.search(step):
+            arguments = _arguments(step[found.end() :])
+            options = expanded(arguments[2], variables) if len(arguments) > 2 else ""
+            yield DialStep(name, arguments[0], options)
+
+
+def _agis(name: str, steps: Iterable[str]) -> Iterator[AgiStep]:
+    for step in steps:
+        if found := _AGI.search(step):
+            yield AgiStep(name, found[1], found[2].partition("?")[0])
 
 
 def _arguments(text: str) -> list[str]:

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from agi_bridge.doctor.finding import Check, Finding, Severity, fine
-from agi_bridge.doctor.paths import agis, dials, missing_targets, reachable
+from agi_bridge.doctor.paths import missing_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -147,7 +147,7 @@ def check_modules(facts: PbxFacts, expected: Expected) -> Iterator[Finding]:
 def check_contexts(facts: PbxFacts) -> Iterator[Finding]:
     """Judge whether anything on the PBX asks the bridge, and whether that is whole."""
     looked_at = "dialplan show"
-    asking = [step for step in agis(facts.contexts, facts.variables) if _asks_for_agent(step)]
+    asking = [step for step in facts.paths.agis if _asks_for_agent(step)]
     if not asking:
         yield Finding(
             Severity.ERROR,
@@ -198,7 +198,7 @@ def check_globals(facts: PbxFacts, expected: Expected) -> Iterator[Finding]:
     ]
     yield from findings
     if not findings:
-        servers = _some(sorted({step.server for step in agis(facts.contexts, facts.variables)}))
+        servers = _some(sorted({step.server for step in facts.paths.agis}))
         found = f"the PBX asks the bridge at {servers}" if servers else "nothing that the bridge needs is missing"
         yield fine(Check.PBX_GLOBALS, looked_at, found)
 
@@ -207,6 +207,7 @@ def check_inbound(facts: PbxFacts, expected: Expected) -> Finding:
     """Judge whether calls of the trunks reach the bridge."""
     looked_at = "pjsip show endpoints; dialplan show"
     asking = bridge_contexts(facts)
+    leading = facts.paths.leading_to(asking)
     trunks = trunk_contexts(facts, expected)
     if not trunks:
         return Finding(
@@ -221,7 +222,7 @@ def check_inbound(facts: PbxFacts, expected: Expected) -> Finding:
     for endpoint, context in trunks.items():
         if context not in facts.contexts:
             nowhere.append(f"{endpoint} ({context})")
-        elif asking & reachable(facts.contexts, facts.variables, [context]):
+        elif context in leading:
             good.append(f"{endpoint} ({context})")
         else:
             bad.append(f"{endpoint} ({context})")
@@ -276,7 +277,7 @@ def check_fallbacks(facts: PbxFacts, expected: Expected) -> Iterator[Finding]:
             else "its callers go to MILLIS_DEFAULT_FALLBACK instead",
             f"make the extension, or change {who}",
         )
-    if not last and any(step.context.startswith("millis") for step in agis(facts.contexts, facts.variables)):
+    if not last and any(step.context.startswith("millis") for step in facts.paths.agis):
         yield Finding(
             Severity.ERROR,
             Check.PBX_FALLBACK,
@@ -293,9 +294,7 @@ def check_hangup_handler(facts: PbxFacts) -> Finding:
     """Judge whether the bridge hears of callers who hang up during a conversation."""
     looked_at = "dialplan show"
     asking = bridge_contexts(facts)
-    around = {
-        name for name in facts.contexts if name in asking or asking & reachable(facts.contexts, facts.variables, [name])
-    }
+    around = facts.paths.leading_to(asking)
     handled = any("hangup_handler_push" in step for name in around for step in facts.contexts[name].applications)
     if handled or not asking:
         told = "a hangup handler tells the bridge how calls ended" if handled else "nothing asks the bridge"
@@ -359,7 +358,7 @@ def check_ping(ping: Ping, facts: PbxFacts) -> Finding:
             "whether the PBX reaches the bridge was not tried",
             "module load res_clioriginate.so lets doctor make it, with [millis-ping] of asterisk-conf/extensions.conf",
         )
-    server = _some(sorted({step.server for step in agis(facts.contexts, facts.variables)}))
+    server = _some(sorted({step.server for step in facts.paths.agis}))
     if ping.status == "ok":
         return fine(Check.PBX_PING, looked_at, f"the PBX asked the bridge at {server}, and got its answer")
     if ping.agistatus == "FAILURE":
@@ -385,7 +384,7 @@ def check_ping(ping: Ping, facts: PbxFacts) -> Finding:
 
 def bridge_contexts(facts: PbxFacts) -> set[str]:
     """Return the contexts in which the bridge is asked for an agent."""
-    return {step.context for step in agis(facts.contexts, facts.variables) if _asks_for_agent(step)}
+    return {step.context for step in facts.paths.agis if _asks_for_agent(step)}
 
 
 def trunk_contexts(facts: PbxFacts, expected: Expected) -> dict[str, str]:
@@ -408,7 +407,7 @@ def _has_watchdog(facts: PbxFacts, context: str) -> bool:
 
 
 def _bad_address(facts: PbxFacts, expected: Expected, looked_at: str) -> Iterator[Finding]:
-    for server in sorted({step.server for step in agis(facts.contexts, facts.variables)}):
+    for server in sorted({step.server for step in facts.paths.agis}):
         if "$" in server:
             yield Finding(
                 Severity.ERROR,
@@ -493,7 +492,7 @@ def _bad_secret(facts: PbxFacts, expected: Expected, looked_at: str) -> Iterator
 
 def _dial_options(facts: PbxFacts, looked_at: str) -> Iterator[Finding]:
     """Judge the options with which agents are dialled."""
-    for dial in dials(facts.contexts, facts.variables):
+    for dial in facts.paths.dials:
         if not dial.is_ours:
             continue
         if keys := sorted(dial.letters & frozenset("tTkKxXhH")):
@@ -522,10 +521,10 @@ def _inbound_dial_options(facts: PbxFacts, expected: Expected, looked_at: str) -
     places = [*expected.fallbacks, facts.variables.get("MILLIS_DEFAULT_FALLBACK", "")]
     # A fallback is named by a variable of the call, which nobody can follow.
     start = [*trunk_contexts(facts, expected).values(), *(place.partition(",")[0] for place in places)]
-    inbound = reachable(facts.contexts, facts.variables, start)
+    inbound = facts.paths.onwards_from(start)
     loose = {
         dial.context
-        for dial in dials(facts.contexts, facts.variables)
+        for dial in facts.paths.dials
         if dial.context in inbound and not dial.is_ours and dial.letters & frozenset("TKX")
     }
     if loose:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from agi_bridge.doctor import console_text
 from agi_bridge.doctor.facts import is_private
 from agi_bridge.doctor.finding import Check, Finding, Severity, fine
-from agi_bridge.doctor.paths import reachable
 from agi_bridge.doctor.pbx_checks import bridge_contexts
 
 if TYPE_CHECKING:
@@ -218,10 +217,9 @@ def check_rtp(facts: PbxFacts) -> Iterator[Finding]:
 def check_strangers(facts: PbxFacts, expected: Expected) -> Finding:
     """Judge whether somebody whom the PBX does not know can reach an agent, at your cost."""
     looked_at = "pjsip show endpoints"
-    asking = bridge_contexts(facts)
     anonymous = facts.endpoint_settings.get("anonymous", {})
     admitted = facts.modules.get("res_pjsip_endpoint_identifier_anonymous") and anonymous.get("context")
-    if admitted and asking & reachable(facts.contexts, facts.variables, [anonymous["context"]]):
+    if admitted and anonymous["context"] in facts.paths.leading_to(bridge_contexts(facts)):
         return Finding(
             Severity.WARNING,
             Check.PBX_STRANGERS,

@@ -401,7 +401,7 @@ def manager_conf(permissions: str = "command") -> dict[str, str]:
 @pytest.mark.parametrize(
     ("secret", "permissions", "severity", "found"),
     [
-        ("right", "command", Severity.OK, "Asterisk answers at hq"),
+        ("right", "command", Severity.OK, "Asterisk answers at hq (127.0.0.1:"),
         ("wrong", "command", Severity.WARNING, "does not let agi-bridge in"),
         ("right", "originate", Severity.WARNING, "the manager user may not use the console"),
     ],
@@ -425,11 +425,19 @@ def test_console_over_the_manager_interface(asterisk, tmp_path, secret, permissi
         assert [each for each in findings if each.severity > Severity.INFO and each.check != Check.PBX_PING] == []
 
 
-def test_both_consoles_see_the_same(asterisk):
-    """What AMI shows of a PBX is read as what its own console shows."""
+LARGE_DIALPLAN = "".join(
+    f"[large-{number}]\nexten => s,1,NoOp({'x' * 200})\n same => n,Goto(large-{(number + 1) % 2500},s,1)\n"
+    " same => n,Dial(PJSIP/100,20,tr)\ninclude => reception\n"
+    for number in range(2500)
+)
+
+
+@pytest.mark.parametrize("more", ["", LARGE_DIALPLAN], ids=["as shipped", "a large dialplan"])
+def test_both_consoles_see_the_same(asterisk, more):
+    """What AMI shows of a PBX is read as what its own console shows, however large it is."""
     files = manager_conf()
     files["manager.conf"] += "\n[agi-bridge](+)\nsecret = right\n"
-    with well(asterisk, files=files) as pbx:
+    with well(asterisk, files=files, dialplan=RECEPTION + more) as pbx:
         deadline = time.monotonic() + 10
         own = gather_pbx(socket_console(pbx.folder / "run/asterisk.ctl", deadline), NEAR, INSIDE)
         settings = PbxSettings(name="hq", ami_port=pbx.manager_port).with_secret(SecretStr("right"), "")

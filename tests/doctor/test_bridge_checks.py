@@ -18,9 +18,7 @@ WELL = BridgeFacts(
     open_files_of_bridge=True,
     somaxconn=4096,
 )
-DOWN = replace(
-    WELL, pong="cannot connect: refused", web=None, taken={"127.0.0.1:4573": False}, open_files_of_bridge=False
-)
+DOWN = replace(WELL, pong="Connection refused", web=None, taken={"127.0.0.1:4573": False}, open_files_of_bridge=False)
 RULE = '[[route]]\nname = "sales"\nagent_id = "-Nsales"\nfallback = "a,s,1"\n'
 
 
@@ -48,7 +46,7 @@ def test_bridge_that_is_well():
 @pytest.mark.parametrize(
     ("facts", "check", "severity", "words"),
     [
-        (DOWN, Check.BRIDGE_RUNNING, Severity.WARNING, "no bridge answers: cannot connect: refused"),
+        (DOWN, Check.BRIDGE_RUNNING, Severity.ERROR, "no bridge answers: Connection refused"),
         (
             replace(WELL, pong="it is refused (AGISTATUS=FAILURE)"),
             Check.BRIDGE_RUNNING,

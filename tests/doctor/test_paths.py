@@ -3,7 +3,7 @@
 import pytest
 
 from agi_bridge.doctor.console_text import Context
-from agi_bridge.doctor.paths import AgiStep, agis, dials, expanded, missing_targets, reachable
+from agi_bridge.doctor.paths import AgiStep, Paths, expanded, missing_targets
 
 
 def plan(**contexts: tuple[str, ...]) -> dict[str, Context]:
@@ -30,7 +30,10 @@ def test_call_is_followed_to_the_next_context(step):
     """Whatever step names a context leads there, by way of global variables too."""
     contexts = plan(start=(step,), far=(), other=())
 
-    assert reachable(contexts, {"WHERE": "far", "DEEPER": "${WHERE}"}, ["start"]) == {"start", "far"}
+    paths = Paths(contexts, {"WHERE": "far", "DEEPER": "${WHERE}"})
+
+    assert paths.onwards_from(["start"]) == {"start", "far"}
+    assert paths.leading_to(["far"]) == {"start", "far"}
 
 
 def test_macros_and_included_contexts_are_followed():
@@ -39,14 +42,14 @@ def test_macros_and_included_contexts_are_followed():
     contexts["start"] = Context({"s": ("Macro(one,a)",)}, ("parked", "nowhere"))
     contexts["parked"] = Context()
 
-    assert reachable(contexts, {}, ["start", "nosuch"]) == {"start", "macro-one", "far", "parked"}
+    assert Paths(contexts, {}).onwards_from(["start", "nosuch"]) == {"start", "macro-one", "far", "parked"}
 
 
 def test_circle_of_contexts_ends():
     """Contexts that include each other are followed once."""
     contexts = {"a": Context({}, ("b",)), "b": Context({}, ("a",))}
 
-    assert reachable(contexts, {}, ["a"]) == {"a", "b"}
+    assert Paths(contexts, {}).onwards_from(["a"]) == {"a", "b"}
     assert expanded("${A}", {"A": "${A}"}) == "${A}"
 
 
@@ -63,14 +66,14 @@ def test_circle_of_contexts_ends():
 )
 def test_options_of_dial_are_read(step, letters, is_ours):
     """Letters within the brackets of an option are its arguments; a global variable is put in, one of the call is not."""
-    [dial] = dials(plan(here=(step,)), {"OPTIONS": "HT"})
+    [dial] = Paths(plan(here=(step,)), {"OPTIONS": "HT"}).dials
 
     assert (dial.context, dial.letters, dial.is_ours) == ("here", frozenset(letters), is_ours)
 
 
 def test_other_applications_are_no_dial():
     """RetryDial and a variable that is called so are something else."""
-    assert list(dials(plan(here=("RetryDial(x,1,1,PJSIP/1)", "Set(Dial=1)")), {})) == []
+    assert Paths(plan(here=("RetryDial(x,1,1,PJSIP/1)", "Set(Dial=1)")), {}).dials == []
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,7 @@ def test_agi_steps_are_read(step, found):
     """An AGI over the network has a server and a verb; one that runs a script here is none."""
     contexts = plan(here=(step, "AGI(script.sh)", "NoOp()"))
 
-    assert list(agis(contexts, {"MILLIS_BRIDGE": "10.0.0.7:4573"})) == [found]
+    assert Paths(contexts, {"MILLIS_BRIDGE": "10.0.0.7:4573"}).agis == [found]
 
 
 def test_missing_subroutines_are_named():
