@@ -13,8 +13,9 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -598,18 +599,21 @@ def _patient(config_file: str | None, parts: frozenset[Part], console: Path | No
         return Patient(path, _load(config_file), parts=parts, console=console)
     except ConfigError as error:
         problems = error.problems
-    try:
-        # The keys may be in the environment of the service alone; all the rest can be looked at.
+    # The key may be in the environment of the service alone; all the rest can be looked at, other secrets included.
+    with suppress(ConfigError):
+        loaded = _load(config_file, environ={**os.environ, "MILLIS_API_KEY": "not-known-here"})
+        others = {name: key for name, key in loaded.api_keys.items() if name != config.DEFAULT_ACCOUNT}
+        return Patient(path, replace(loaded, api_keys=others), problems, parts=parts, console=console)
+    with suppress(ConfigError):
         loaded = _load(config_file, need_keys=False)
-    except ConfigError:
-        return Patient(path, None, problems, parts=parts, console=console)
-    return Patient(path, loaded, problems, has_secrets=False, parts=parts, console=console)
+        return Patient(path, loaded, problems, has_secrets=False, parts=parts, console=console)
+    return Patient(path, None, problems, parts=parts, console=console)
 
 
-def _load(config_file: str | None, *, need_keys: bool = True) -> config.Config:
+def _load(config_file: str | None, *, need_keys: bool = True, environ: Mapping[str, str] = os.environ) -> config.Config:
     """Read the configuration file; files that it names are relative to its own folder."""
     path = _config_path(config_file)
-    return config.load(_text(path), os.environ, lambda name: (path.parent / name).read_bytes(), need_keys=need_keys)
+    return config.load(_text(path), environ, lambda name: (path.parent / name).read_bytes(), need_keys=need_keys)
 
 
 def _text(path: Path) -> str:

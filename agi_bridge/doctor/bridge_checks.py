@@ -21,9 +21,14 @@ _FILES_A_CALL = 2
 def check_config(
     path: str, problems: Sequence[Problem], warnings: Sequence[Problem], rules: int | None
 ) -> Iterator[Finding]:
-    """Tell what is wrong with the configuration, as `agi-bridge check` does; *rules* is None where it cannot be used."""
+    """Tell what is wrong with the configuration, as `agi-bridge check` does; *rules* is None where it cannot be used.
+
+    Where it can be used in spite of problems, a key or a secret is missing, which the service may have all the same.
+    """
+    useless = "a bridge does not start with it, and one that runs keeps its old configuration"
+    unknown = "a bridge that is started from here does not start; the service may have it in an environment of its own"
     for severity, found, why in (
-        (Severity.ERROR, problems, "a bridge does not start with it, and one that runs keeps its old configuration"),
+        (Severity.ERROR if rules is None else Severity.WARNING, problems, useless if rules is None else unknown),
         (Severity.WARNING, warnings, "it does not stop the bridge"),
     ):
         for problem in found:

@@ -77,6 +77,10 @@ def socket_console(path: Path, deadline: float) -> Console:
 @contextmanager
 def ami_console(pbx: PbxSettings, deadline: float) -> Iterator[Console]:
     """Log in to the manager interface of *pbx* and yield its console; raise NoConsole."""
+    if not pbx.secret.get_secret_value():
+        raise NoConsole(
+            f"the secret of {pbx.ami_user} at {pbx.name} is not known here", "agi-bridge check says what is missing"
+        )
     # What is asked for here may be larger than anything that the service wants to hear.
     pbx = pbx.model_copy(update={"ami_message_limit_bytes": _LARGEST_OUTPUT_BYTES})
     with asyncio.Runner() as runner:
@@ -84,8 +88,13 @@ def ami_console(pbx: PbxSettings, deadline: float) -> Iterator[Console]:
         try:
             opened = runner.run(_within(ami.__aenter__(), deadline))
         except AmiRefused as error:
+            # The rest of the message is advice, which has a place of its own here.
+            found = str(error).partition(";")[0]
+            remedy = (
+                f"compare ami_user and the secret with [{pbx.ami_user}] in the PBX's manager.conf, and its permit with "
+            )
             raise NoConsole(
-                str(error), "the user and the secret must be those of /etc/asterisk/manager.conf; then: manager reload"
+                found, remedy + "the address of this machine; then: asterisk -rx 'manager reload'"
             ) from None
         except (AmiError, TimeoutError) as error:
             remedy = "is enabled = yes and bindaddr right in manager.conf, is the port open in the firewall?"

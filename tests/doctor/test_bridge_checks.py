@@ -146,9 +146,11 @@ def test_configuration():
 
     found = list(check_config("bridge.toml", [problem], [warning], None))
     [good] = check_config("bridge.toml", [], [], 2)
+    [without_key] = check_config("bridge.toml", [problem], [], 2)
 
     assert [(each.severity, each.found, each.remedy) for each in found] == [
         (Severity.ERROR, "agi.listen: is wrong", "write it so"),
         (Severity.WARNING, "millis.x: is odd", ""),
     ]
+    assert without_key.severity == Severity.WARNING
     assert (good.severity, good.found) == (Severity.OK, "the configuration is good: 2 rules")

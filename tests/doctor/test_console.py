@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from pydantic import SecretStr
 
 from agi_bridge.config import PbxSettings
 from agi_bridge.doctor.console import NoConsole, ami_console, socket_console
@@ -55,12 +56,22 @@ def test_what_the_console_prints(tmp_path):
     assert said == "Jos�\n"
 
 
+def settings(host="127.0.0.1", port=1, secret="secret"):
+    return PbxSettings(name="hq", ami_host=host, ami_port=port).with_secret(SecretStr(secret), "")
+
+
+def test_manager_whose_secret_is_not_known():
+    """Without a secret nobody is asked."""
+    unknown = pytest.raises(NoConsole, match="the secret of agi-bridge at hq is not known")
+    with unknown, ami_console(settings(secret=""), soon()):
+        pass
+
+
 def test_manager_that_is_not_there():
     """A refused connection to the manager interface is one line with what to do."""
-    with closed_port() as (host, port):
-        settings = PbxSettings(name="hq", ami_host=host, ami_port=port)
-        with pytest.raises(NoConsole, match="refused") as raised, ami_console(settings, soon()):
-            pass
+    refused = pytest.raises(NoConsole, match="refused")
+    with closed_port() as (host, port), refused as raised, ami_console(settings(host, port), soon()):
+        pass
 
     assert "manager.conf" in raised.value.remedy
 
@@ -68,6 +79,6 @@ def test_manager_that_is_not_there():
 def test_manager_that_says_nothing():
     """A port that accepts and keeps silent is not waited for."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        settings = PbxSettings(name="hq", ami_port=server.getsockname()[1])
-        with pytest.raises(NoConsole, match="in time"), ami_console(settings, soon()):
+        port = server.getsockname()[1]
+        with pytest.raises(NoConsole, match="in time"), ami_console(settings(port=port), soon()):
             pass
