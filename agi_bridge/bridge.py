@@ -479,7 +479,12 @@ def _before_dial(call: Call, route: Route) -> dict[str, str]:
 
 
 def _side(hangup_source: str, channel: str, dialstatus: str) -> str:
-    """Return who hung up: CHANNEL(hangupsource) names a channel; it is empty where a limit ended the call, or nobody has."""
+    """Return who hung up: CHANNEL(hangupsource) names a channel; it is empty where a limit ended the call, or nobody has.
+
+    After a redial it may still name the agent's leg of the first attempt; and only a caller ends a Dial with CANCEL.
+    """
     if not hangup_source:
         return "pbx" if dialstatus == "ANSWER" else ""
+    if dialstatus == "CANCEL":
+        return "caller"
     return "caller" if hangup_source == channel else "agent"

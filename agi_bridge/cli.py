@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 import typer
 
-from agi_bridge import __version__, app, config, log, metadata
+from agi_bridge import __version__, app, asterisk_conf, config, flavor, log, metadata
 from agi_bridge.agi.protocol import Request
 from agi_bridge.call import Call
 from agi_bridge.dialplan import SipUri, dial_options, dial_string, safe_call_id
@@ -86,7 +86,7 @@ simulate = typer.Typer(
     help="Play Millis or Asterisk. For trying things without an account or a PBX.", no_args_is_help=True
 )
 commands.add_typer(simulate, name="simulate")
-standby = typer.Typer(help="Make, show and delete what a rule dials while no API answers.", no_args_is_help=True)
+standby = typer.Typer(help="Make, show and delete what is dialled without an API.", no_args_is_help=True)
 commands.add_typer(standby, name="standby")
 
 ConfigOption = Annotated[
@@ -358,6 +358,40 @@ def delete_standby(
     return _run(_delete_standby(loaded, account, _known_region(region) or agent.regions[0], call_id, as_json))
 
 
+@commands.command("asterisk-config")
+def asterisk_config(
+    flavor_name: Annotated[str, typer.Option("--flavor", metavar="NAME", help=f"One of: {flavor.NAMES}.")],
+    write: Annotated[bool, typer.Option("--write", help="Write the files instead of printing them.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take out again what --write has written.")] = False,
+    directory: Annotated[
+        str | None,
+        typer.Option("--directory", metavar="FOLDER", help="Asterisk's configuration; default: /etc/asterisk."),
+    ] = None,
+    bridge: Annotated[
+        str,
+        typer.Option(
+            "--bridge", metavar="HOST:PORT", help="Where Asterisk reaches the bridge; default: where it listens."
+        ),
+    ] = "",
+    config_file: ConfigOption = None,
+) -> int:
+    """Print or write what Asterisk needs for this bridge. In the files that the distribution leaves alone."""
+    chosen = _known_flavor(flavor_name)
+    folder = Path(directory or "/etc/asterisk")
+    if remove:
+        return _put(folder, flavor.removal(chosen, asterisk_conf.there(folder, chosen)))
+    loaded = _load(config_file, need_keys=False, need_secret=True)
+    found = asterisk_conf.there(folder, chosen) if write or directory else {}
+    planned = flavor.plan(loaded, chosen, asterisk_conf.shipped(), found, _known_address(bridge))
+    if write:
+        return _put(folder, planned)
+    for file in planned.files:
+        # With our two lines, so that what is pasted is found by a later --write.
+        typer.echo(f"# {folder / file.path}\n\n{flavor.placed(file.path, '', file.ours)}")
+    _print_steps(planned.steps)
+    return DONE
+
+
 @simulate.command("millis")
 def simulate_millis(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
@@ -518,6 +552,26 @@ def _named_rule(loaded: config.Config, name: str) -> Rule:
     return rule
 
 
+def _known_flavor(name: str) -> flavor.Flavor:
+    if name not in flavor.FLAVORS:
+        raise typer.BadParameter(f'there is no flavor "{name}"; there are: {flavor.NAMES}', param_hint="--flavor")
+    return flavor.FLAVORS[name]
+
+
+def _known_address(text: str) -> str:
+    try:
+        return text and str(config.parse_address(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--bridge") from None
+
+
+def _put(folder: Path, planned: flavor.Plan) -> int:
+    for line in asterisk_conf.write(folder, planned.files):
+        typer.echo(line)
+    _print_steps(planned.steps)
+    return DONE
+
+
 def _known_region(region: str | None) -> str | None:
     if region is not None and region not in REGIONS:
         raise typer.BadParameter(f"must be {' or '.join(REGIONS)}", param_hint="--region")
@@ -610,10 +664,20 @@ def _patient(config_file: str | None, parts: frozenset[Part], console: Path | No
     return Patient(path, None, problems, parts=parts, console=console)
 
 
-def _load(config_file: str | None, *, need_keys: bool = True, environ: Mapping[str, str] = os.environ) -> config.Config:
+def _load(
+    config_file: str | None,
+    *,
+    need_keys: bool = True,
+    need_secret: bool | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> config.Config:
     """Read the configuration file; files that it names are relative to its own folder."""
     path = _config_path(config_file)
-    return config.load(_text(path), environ, lambda name: (path.parent / name).read_bytes(), need_keys=need_keys)
+
+    def read(name: str) -> bytes:
+        return (path.parent / name).read_bytes()
+
+    return config.load(_text(path), environ, read, need_keys=need_keys, need_secret=need_secret)
 
 
 def _text(path: Path) -> str:
@@ -739,6 +803,15 @@ def _print_line(sender: str, line: str) -> None:
 
 def _print_request(received: Received) -> None:
     typer.echo(f"{received.method} {received.path} {json.dumps(received.body, ensure_ascii=False)}")
+
+
+def _print_steps(steps: Sequence[str]) -> None:
+    typer.echo("\nWhat is left to do:")
+    for number, step in enumerate(steps, 1):
+        first, *more = step.splitlines()
+        typer.echo(f"{number}. {first}")
+        for line in more:
+            typer.echo(f"   {line}")
 
 
 def _print_facts(facts: dict[str, Any], as_json: bool) -> None:

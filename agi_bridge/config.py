@@ -523,14 +523,23 @@ class Config:
         return replace(self, agi=self.agi.model_copy(update={"workers": count}))
 
 
-def load(text: str, environ: Mapping[str, str], read_file: ReadFile, *, need_keys: bool = True) -> Config:
+def load(
+    text: str,
+    environ: Mapping[str, str],
+    read_file: ReadFile,
+    *,
+    need_keys: bool = True,
+    need_secret: bool | None = None,
+) -> Config:
     """Read a configuration; raise ConfigError with all its problems.
 
     *read_file* returns the bytes of a file named in the configuration, or raises OSError. Without *need_keys*, a missing
-    Millis key is no problem: nothing will be registered.
+    Millis key is no problem: nothing will be registered. The bridge's own secret is read where *need_secret* says so, else
+    together with the keys.
     """
     file, problems = _checked(_parsed(text))
-    return _Reader(file, problems, environ, read_file).config(need_keys)
+    need_secret = need_keys if need_secret is None else need_secret
+    return _Reader(file, problems, environ, read_file).config(need_keys, need_secret)
 
 
 def where_to_ask(text: str) -> tuple[WebSettings, int]:
@@ -584,7 +593,7 @@ class _Reader:
         self.read_file = read_file
         self.warnings: list[Problem] = []
 
-    def config(self, need_keys: bool) -> Config:
+    def config(self, need_keys: bool, need_secret: bool) -> Config:
         file = self.file
         numbers = Numbers(file.numbers.default_country)
         default_fallback = file.defaults.fallback or ""
@@ -602,7 +611,7 @@ class _Reader:
         self._warn_of_half_a_trial(rules)
         transfers = self._transfers()
         api_keys = self._api_keys(need_keys)
-        secret = self._secret(need_keys)
+        secret = self._secret(need_secret)
         pbxs = self._pbxs(need_keys)
         if self.problems:
             raise ConfigError(self.problems)
@@ -969,10 +978,10 @@ class _Reader:
                 self._problem(path, "there is no Millis API key", self._key_suggestion(name))
         return keys
 
-    def _secret(self, need_keys: bool) -> SecretStr:
+    def _secret(self, need_secret: bool) -> SecretStr:
         """Return what a request must know: from the environment, else from the file."""
         secret, path, name = self.environ.get("AGI_BRIDGE_SECRET", "").strip(), "AGI_BRIDGE_SECRET", ""
-        if not secret and self.file.agi.secret_file and need_keys:
+        if not secret and self.file.agi.secret_file and need_secret:
             path, name = "agi.secret_file", self.file.agi.secret_file
             content = self._read(path, name)
             secret = (content or "").strip()

@@ -5,6 +5,7 @@
     ├── CannotListen             the operator: an address that is taken, or not ours
     ├── NotRunning               the operator: no bridge answers where one is asked
     ├── WorkerFailed             the operator: a worker process that did not start
+    ├── CannotPlace              the operator: Asterisk's files are not such that our part could be put into them
     ├── AgiError
     │   ├── AgiProtocolError     whoever connected: not AGI, or forged
     │   ├── AgiRefused           Asterisk did not carry out a command
@@ -82,6 +83,10 @@ class NotRunning(BridgeError):
 
 class WorkerFailed(BridgeError):
     """A worker process ended before it was ready for the first time."""
+
+
+class CannotPlace(BridgeError):
+    """Our part cannot be put into Asterisk's files, or taken out of them, as they are; nothing has been changed."""
 
 
 class AgiError(BridgeError):

@@ -845,6 +845,7 @@ async def test_an_agent_that_hangs_up_at_once_has_not_served_the_caller(
     [
         ("PJSIP/trunk-00000001", "ANSWER", "caller"),
         ("PJSIP/trunk-00000001", "CANCEL", "caller"),
+        ("PJSIP/millis-00000002", "CANCEL", "caller"),
         ("PJSIP/millis-00000002", "ANSWER", "agent"),
         ("", "ANSWER", "pbx"),
         ("", "BUSY", ""),

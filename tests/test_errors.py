@@ -22,6 +22,7 @@ from agi_bridge.errors import (
     BridgeError,
     CallerHungUp,
     CannotListen,
+    CannotPlace,
     ConfigError,
     MillisBusy,
     MillisDown,
@@ -42,6 +43,7 @@ from agi_bridge.errors import (
 OUTCOMES = {
     BridgeError: (Result.BRIDGE, Reason.INTERNAL_ERROR),
     CannotListen: (Result.BRIDGE, Reason.INTERNAL_ERROR),
+    CannotPlace: (Result.BRIDGE, Reason.INTERNAL_ERROR),
     NotRunning: (Result.BRIDGE, Reason.INTERNAL_ERROR),
     WorkerFailed: (Result.BRIDGE, Reason.INTERNAL_ERROR),
     ConfigError: (Result.BRIDGE, Reason.INTERNAL_ERROR),

@@ -39,7 +39,7 @@ class SiteSettings:
     # More of the same: text added to site/extensions.conf and site/pjsip.conf.
     dialplan: str = ""
     pjsip: str = ""
-    # Whole files that take the place of shipped ones, or stand beside them: name -> text.
+    # Whole files that take the place of shipped ones, or stand beside them: name -> text. A name may be in a folder.
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -47,6 +47,7 @@ def write_configuration(folder: Path, seen: Path, site: SiteSettings, slot: Slot
     """Copy the shipped configuration to *folder*, which Asterisk knows as *seen*, and edit its site files."""
     shutil.copytree(SHIPPED, folder)
     for name, text in {**_LEFT_TO_THE_PACKAGE, **site.files}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     sip = {
         "site-udp.bind": f"{ADDRESS}:{slot.sip_port}",
