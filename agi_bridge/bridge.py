@@ -82,6 +82,7 @@ class Session(Protocol):
     """What the story needs of the conversation with Asterisk; `agi.session.AgiSession` is one."""
 
     request: Request
+    peer: str
     hung_up: bool
 
     def begin_set_variables(self, variables: Mapping[str, str]) -> None: ...
@@ -98,6 +99,12 @@ class Registrar(Protocol):
 
     async def register(self, account: str, regions: Sequence[str], body: Mapping[str, Any]) -> Registration: ...
     async def abandon(self, account: str, registration: Registration) -> None: ...
+
+
+class Watcher(Protocol):
+    """What follows the channels of calls in their PBX; `pbx.pbxs.Pbxs` is one."""
+
+    def follow(self, peer: str, bridge_call_id: str, channel: str, uniqueid: str, linkedid: str) -> None: ...
 
 
 class Meter(Protocol):
@@ -187,12 +194,14 @@ class Bridge:
         now: Callable[[], datetime],
         clock: Callable[[], float],
         meter: Meter | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
         self._config = config
         self._millis = millis
         self._now = now
         self._clock = clock
         self._meter = meter
+        self._watcher = watcher
 
     def reconfigure(self, config: Config) -> None:
         """Take other rules for calls to come; each call keeps those that it began with."""
@@ -225,6 +234,14 @@ class Bridge:
                 self._meter.ended(visit, outcome, total_seconds)
             except Exception:
                 log.exception("a call was not counted", bridge_call_id=visit.bridge_call_id)
+
+    def _follow(self, session: Session, call: Call, linkedid: str = "") -> None:
+        """Have the call's channels followed in its PBX; nothing that goes wrong there may reach the call."""
+        if self._watcher is not None:
+            try:
+                self._watcher.follow(session.peer, call.bridge_call_id, call.channel, call.uniqueid, linkedid)
+            except Exception:
+                log.exception("a call is not followed", bridge_call_id=call.bridge_call_id)
 
     async def _decided(self, session: Session, visit: Visit) -> Outcome:
         """Do what the verb asks; every failure is an outcome."""
@@ -278,6 +295,7 @@ class Bridge:
         rules = visit.config.rules
         did = await self._asked_did(session, visit.config)
         call = visit.call = Call.from_request(session.request, rules.numbers, visit.bridge_call_id, did)
+        self._follow(session, call)
         route = visit.route = choose_route(rules, call)
         visit.to_tell |= _before_dial(call, route)
         if route.answering is None:
@@ -357,6 +375,7 @@ class Bridge:
     async def _registration(self, session: Session, visit: Visit, call: Call, agent: Agent) -> dict[str, Any]:
         asked = metadata.expressions(agent)
         values = metadata.answers(await session.get_full_variable(metadata.question(asked)), asked)
+        self._follow(session, call, values[metadata.LINKEDID])
         limit = visit.config.metadata.value_limit_characters
         return metadata.registration(call, agent, metadata.build(call, agent, values, self._now(), limit))
 

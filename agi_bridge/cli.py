@@ -258,7 +258,7 @@ def doctor(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Leave out notes and what is fine.")] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Look at Millis, the bridge and the PBX, and say what to do. The worst first, within 5 seconds; changes nothing."""
+    """Look at both ends, and say what to do. At Millis, the bridge and the PBX; the worst first, within 5 s; changes nothing."""
     began = time.monotonic()
     findings = examine(_patient(config_file, frozenset(only or Part), console))
     seconds = time.monotonic() - began

@@ -54,6 +54,9 @@ _HTTP_URL = re.compile(
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}", re.ASCII)
 _SHORTEST_SAFE_SECRET = 16
 
+# Asterisk waits so long before it refuses a login (manager.c, authenticate).
+SHORTEST_LOGIN_SECONDS = 1
+
 # What the shipped site/extensions.conf sets; the operator's own cannot be seen from here.
 SHIPPED_BUDGET_SECONDS = 6
 SHIPPED_LONGEST_CALL_SECONDS = 14_400
@@ -1050,11 +1053,22 @@ class _Reader:
             self._problem(
                 f"{where}: ami_reconnect_seconds", "is longer than ami_reconnect_limit_seconds, which it grows to"
             )
+        if pbx.ami_connect_timeout_seconds <= SHORTEST_LOGIN_SECONDS:
+            self.warnings.append(
+                Problem(
+                    f"{where}: ami_connect_timeout_seconds",
+                    "is over before Asterisk says that a secret is wrong, which takes it a second",
+                    "allow two seconds or more",
+                )
+            )
 
     def _no_peer_twice(self) -> None:
         """Report an address that would be two PBXs at once."""
+        unread = {problem.path.partition(": ")[0] for problem in self.problems if ": peers" in problem.path}
         for number, pbx in enumerate(self.file.pbx):
             for other in self.file.pbx[:number]:
+                if {f'pbx "{pbx.name}"', f'pbx "{other.name}"'} & unread:
+                    continue  # the defaults stand in for what could not be read
                 if pbx.name != other.name and any(_overlap(a, b) for a in pbx.networks for b in other.networks):
                     self._problem(
                         f'pbx "{pbx.name}": peers',
@@ -1073,7 +1087,7 @@ class _Reader:
         if not secret and name:
             content = self._read(path, name)
             secret, unread = (content or "").strip(), content is None
-        if not (secret.isascii() and secret.isprintable()):
+        if not (secret.isascii() and secret.isprintable()) or ";" in secret:
             self._problem(path, "the secret holds signs that manager.conf cannot carry", "letters and digits will do")
         elif not secret and not unread:
             hint = (

@@ -132,9 +132,10 @@ class Originated:
     uniqueid: str
 
 
-def login(user: str, secret: str, events: str) -> Action:
-    """Log in, and hear events of the classes that *events* names, or "off"."""
-    return Action("Login", (("Username", user), ("Secret", secret), ("Events", events)))
+def login(user: str, secret: str, events: str, patience_seconds: float) -> Action:
+    """Log in, and hear events of the classes that *events* names. Asterisk waits a second before it refuses."""
+    headers = (("Username", user), ("Secret", secret), ("Events", events))
+    return Action("Login", headers, patience_seconds=patience_seconds)
 
 
 PING = Action("Ping")

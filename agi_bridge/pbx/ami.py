@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from agi_bridge.pbx.action import Action, Message
 
 # Why a call that was originated did not come about (enum ast_control_frame_type, include/asterisk/frame.h).
-_WHY_NOT_ANSWERED = {"0": "no such destination", "1": "hung up", "3": "no answer", "5": "busy", "8": "congestion"}
+_WHY_NOT_ANSWERED = {
+    "0": "refused, or there is nobody of that name",
+    "1": "hung up",
+    "3": "no answer",
+    "5": "busy",
+    "8": "congestion",
+}
 
 
 class Ami:

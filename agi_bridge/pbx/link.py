@@ -40,28 +40,36 @@ _END = b"\r\n\r\n"
 # What we decide by. Asterisk writes a caller's text as it came, so one of these may stand in a message twice; panoramisk
 # would keep the last of those that differ in case.
 _DECISIVE = re.compile(
-    rb"^(event|response|actionid|channel|uniqueid|linkedid|bridgeid|cause): ", re.IGNORECASE | re.MULTILINE
+    rb"^(event|response|actionid|channel|channelstatedesc|newname|uniqueid|linkedid|bridgeid|bridgeuniqueid|cause"
+    rb"|context|exten|application):",
+    re.IGNORECASE | re.MULTILINE,
 )
+
+_ACTION_ID = re.compile(rb"\r\nActionID: ([^\r\n]+)")
 
 
 class Link:
     """A connection that is logged in. `lost` is set when it is over, and `why_lost` says why."""
 
     def __init__(
-        self, settings: PbxSettings, on_event: Callable[[Message], None], wanted: Callable[[bytes], bool]
+        self,
+        settings: PbxSettings,
+        on_event: Callable[[Message], None],
+        wanted: Callable[[bytes], bool],
+        on_doubt: Callable[[], None],
     ) -> None:
         self.lost = asyncio.Event()
         self.why_lost = ""
         self.where = f"{settings.name} at {settings.ami_address}"
         self._settings = settings
         self._manager = _Manager(lambda event: on_event(_message(event)))
-        self._protocol = _Protocol(self._manager, settings, wanted, self._over)
+        self._protocol = _Protocol(self._manager, settings, wanted, on_doubt, self.end)
         self._awaited: set[asyncio.Future[None]] = set()
 
     @property
-    def unreadable(self) -> int:
+    def left_out(self) -> int:
         """Return how many messages were left out, because they could not be read or trusted."""
-        return self._protocol.unreadable
+        return self._protocol.left_out
 
     async def ask(self, action: Action) -> Sequence[Message]:
         """Carry out an action and return the whole answer; raise an AmiError where it is not a success."""
@@ -95,7 +103,8 @@ class Link:
         )
         await self._protocol.greeted
         try:
-            await self.ask(login(settings.ami_user, settings.secret.get_secret_value(), EVENTS))
+            secret = settings.secret.get_secret_value()
+            await self.ask(login(settings.ami_user, secret, EVENTS, settings.ami_connect_timeout_seconds))
         except AmiRejected as error:
             raise AmiRefused(
                 f"{self.where} does not let {settings.ami_user} in: {error}; compare ami_user and the secret with its"
@@ -104,11 +113,11 @@ class Link:
 
     async def close(self, why: str = "closed") -> None:
         """Close at once; whoever still waits for an answer gets AmiUnreachable."""
-        self._over(why)
+        self.end(why)
         await self._protocol.abort()
 
-    def _over(self, why: str) -> None:
-        """Note the end, once; panoramisk would leave those who wait for an answer waiting for ever."""
+    def end(self, why: str) -> None:
+        """Note that it is over, once; panoramisk would leave those who wait for an answer waiting for ever."""
         if self.lost.is_set():
             return
         self.why_lost = why
@@ -141,15 +150,17 @@ class _Protocol(AMIProtocol):  # type: ignore[misc]  # it ships no types
         manager: _Manager,
         settings: PbxSettings,
         wanted: Callable[[bytes], bool],
+        on_doubt: Callable[[], None],
         on_lost: Callable[[str], None],
     ) -> None:
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.unreadable = 0
+        self.left_out = 0
         self._gone: asyncio.Future[None] | None = None
         self._manager = manager
         self._pbx = settings.name
         self._limit = settings.ami_message_limit_bytes
         self._wanted = wanted
+        self._on_doubt = on_doubt
         self._on_lost = on_lost
         self._rest = b""
 
@@ -204,18 +215,33 @@ class _Protocol(AMIProtocol):  # type: ignore[misc]  # it ships no types
             self.greeted.set_exception(AmiNonsense(f"what answers for {self._pbx} is no manager interface: {said!r}"))
 
     def _read(self, message: bytes) -> None:
-        if message.startswith(b"Event: ") and b"\r\nActionID: " not in message and not self._wanted(message):
-            return
-        names = [name.lower() for name in _DECISIVE.findall(message)]
+        """Hand a message to panoramisk, if somebody waits for it and nobody but Asterisk can have written it."""
         try:
+            if _is_torn(message):
+                raise AmiNonsense("it ends before what Asterisk writes last")
+            if message.startswith(b"Event: "):
+                if b"\r\nActionID: " not in message and not self._wanted(message):
+                    return
+            elif not message.startswith(b"Response: "):
+                raise AmiNonsense("it is neither an event nor a response")
+            names = [name.lower() for name in _DECISIVE.findall(message)]
             if len(set(names)) < len(names):
                 raise AmiNonsense("a header stands in it twice")
             super().data_received(message + _END)
         except Exception as error:
             # panoramisk would let it pass into the event loop, which drops the connection.
-            self.unreadable += 1
-            if self.unreadable == 1:
-                log.warning("a message of a PBX was left out", pbx=self._pbx, why=f"{type(error).__name__}: {error}")
+            self._leave_out(message, f"{type(error).__name__}: {error}")
+
+    def _leave_out(self, message: bytes, why: str) -> None:
+        """Count a message that is not to be used. Whoever waits for it as an answer is told; a row of a list may be missed."""
+        self.left_out += 1
+        if self.left_out == 1:
+            log.warning("a message of a PBX was left out", pbx=self._pbx, why=why)
+        found = message.startswith(b"Response: ") and _ACTION_ID.search(message)
+        question = self.responses.get(found[1].decode("ascii", "replace")) if found else None
+        if isinstance(question, _Question) and not question.future.done():
+            question.future.set_exception(AmiNonsense(f"the answer of {self._pbx} cannot be used: {why}"))
+        self._on_doubt()
 
     def _give_up(self, why: str) -> None:
         self._on_lost(why)
@@ -258,6 +284,18 @@ class _Question(PanoramiskAction):  # type: ignore[misc]  # it ships no types
         return True
 
 
+def _is_torn(message: bytes) -> bool:
+    """Return whether a text within a message has ended it early; what follows may then be somebody else's work.
+
+    Asterisk writes numbers, accounts and extensions as they came, all before the ids of the same channel; and in its list
+    of channels, the arguments of applications before the bridge.
+    """
+    if message.startswith(b"Event: CoreShowChannel\r\n"):
+        return b"\r\nBridgeId:" not in message
+    number = message.rfind(b"CallerIDNum: ")
+    return number > message.rfind(b"Linkedid: ") and not message.startswith(b"Event: OriginateResponse\r\n")
+
+
 def _message(theirs: Any) -> Message:
     return Message(
         {name.lower(): tuple(value) if isinstance(value, list) else (value,) for name, value in theirs.items()}
@@ -284,12 +322,14 @@ async def open_link(
     settings: PbxSettings,
     on_event: Callable[[Message], None] = lambda event: None,
     wanted: Callable[[bytes], bool] = lambda message: False,
+    on_doubt: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Link]:
     """Connect and log in within one time limit; raise an AmiError. The link is closed when the context is left.
 
-    *wanted* is shown each event as it came, in bytes, and *on_event* is given those that it wants.
+    *wanted* is shown each event as it came, in bytes, and *on_event* is given those that it wants. *on_doubt* is told when
+    a message was left out, because it could not be read, or because a text within it may have become a header.
     """
-    link = Link(settings, on_event, wanted)
+    link = Link(settings, on_event, wanted, on_doubt)
     seconds = settings.ami_connect_timeout_seconds
     try:
         try:
