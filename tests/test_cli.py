@@ -135,7 +135,7 @@ def table(out):
         (
             "doctor",
             [
-                "Look at Millis, the bridge and the PBX, and say what to do.",
+                "Look at both ends, and say what to do.",
                 "millis, bridge, pbx",
                 "--quiet",
                 "--console SOCKET",
