@@ -59,7 +59,7 @@ async def test_connection_is_made_and_used(server):
 async def test_without_a_link_an_action_is_refused_at_once(server):
     """Nobody waits for a PBX that is not there; the refusal says why it is not."""
     connection = Connection(server.settings(), time.monotonic)
-    with pytest.raises(AmiUnreachable, match="^hq: not connected yet$"):
+    with pytest.raises(AmiUnreachable, match=r"^hq: not connected yet$"):
         await connection.ami.ping()
     with pytest.raises(UnsafeText):
         await connection.ami.hangup("a\r\nb")

@@ -138,7 +138,7 @@ async def test_pbx_that_does_not_answer_the_login(server):
 async def test_something_else_answers(server, banner):
     """What does not greet as a manager interface does is not told our secret."""
     server.banner = banner
-    with pytest.raises(AmiNonsense, match="^what answers for hq is no manager interface: "):
+    with pytest.raises(AmiNonsense, match=r"^what answers for hq is no manager interface: "):
         async with open_link(server.settings()):
             pass
     assert server.actions == []
@@ -171,7 +171,7 @@ async def test_connection_is_cut_during_the_login(server):
         return b""
 
     server.answers["Login"] = cut
-    with pytest.raises(AmiUnreachable, match="the connection broke|closed the connection"):
+    with pytest.raises(AmiUnreachable, match=r"the connection broke|closed the connection"):
         async with open_link(server.settings()):
             pass
 
@@ -432,7 +432,7 @@ async def test_answer_that_cannot_be_trusted_fails_the_question(server):
     """Whoever asks for a value that holds line ends does not wait for the end of the time limit."""
     server.answers["Getvar"] = success("Variable: X", "Value: 1\r\nResponse: Error")
     async with open_link(server.settings(ami_action_timeout_seconds=60)) as link:
-        with pytest.raises(AmiNonsense, match="the answer of hq cannot be used: .*a header stands in it twice"):
+        with pytest.raises(AmiNonsense, match=r"the answer of hq cannot be used: .*a header stands in it twice"):
             await link.ask(action.getvar("X", ""))
 
 
@@ -532,7 +532,7 @@ async def test_certificate_that_is_not_trusted(tls_server):
 
 async def test_tls_towards_a_port_without_it(server):
     """A port that does not speak TLS is told as a failure to connect."""
-    with pytest.raises(AmiUnreachable, match="^hq at "):
+    with pytest.raises(AmiUnreachable, match=r"^hq at "):
         async with open_link(server.settings(ami_tls=True)):
             pass
 
