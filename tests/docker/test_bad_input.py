@@ -118,14 +118,27 @@ def test_folder_that_asterisk_cannot_write(compose: Compose, site: Path):
     )
 
 
-FIRST_CONFIGURATION = "--flavor plain --country US --region us-west --did all --agent a --fallback c,s,1".split()
+FIRST_CONFIGURATION = [
+    "--flavor",
+    "plain",
+    "--country",
+    "US",
+    "--region",
+    "us-west",
+    "--did",
+    "all",
+    "--agent",
+    "a",
+    "--fallback",
+    "c,s,1",
+]
 
 
 @pytest.mark.parametrize(
     ("mode", "code", "complaint"),
     [
         (0o755, 2, "--config: cannot write into /site (run this as root, or name another file)"),
-        (0o700, 1, "agi-bridge: /site/millis.key: Permission denied; let uid 4573 write there"),
+        (0o700, 1, "agi-bridge: /site/bridge.toml: Permission denied; let uid 4573 write there"),
     ],
 )
 def test_folder_for_a_first_configuration_cannot_be_written(compose: Compose, site: Path, mode, code, complaint):
