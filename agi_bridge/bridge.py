@@ -2,21 +2,22 @@
 
 The dialplan asks with a verb: `route` (decide, register, say what to dial), `dial` (the same, and dial), `ended` (how it
 went), `ping`. Whatever happens on the way, the dialplan is told `MILLIS_STATUS` last, or the session fails so that it can
-tell; and every call ends in exactly one `Outcome`, in one line of the log.
+tell; and every call ends in exactly one `Outcome`, in one line of the log and in one report for its record.
 
-It knows Asterisk and Millis only as the two Protocols below. Decisions are made in `routing`, `metadata` and `dialplan`.
+It knows Asterisk and Millis, and who counts and records, only as the Protocols below. Decisions are made in `routing`, `metadata` and `dialplan`.
 """
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from agi_bridge import metadata
-from agi_bridge.call import Call, Outcome, Reason, Result, Status
+from agi_bridge.call import Call, Outcome, Reason, Report, Result, Status
 from agi_bridge.dialplan import (
     WARNING_VARIABLES,
     SipUri,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agi_bridge.agi.protocol import Request
+    from agi_bridge.call import Fact
     from agi_bridge.config import Config
     from agi_bridge.millis.models import Registration
     from agi_bridge.routing import Agent, Rule, Welcome
@@ -51,6 +53,9 @@ INTERNAL_ERROR = Outcome(Result.BRIDGE, Reason.INTERNAL_ERROR)
 BRIDGE_STOPPED = Outcome(Result.UNKNOWN, Reason.BRIDGE_STOPPED)
 # With AGIEXITONHANGUP, Asterisk leaves before it can be asked whether the agent had answered; `ended` tells.
 LEFT_DURING_DIAL = Outcome(Result.CALLER, Reason.LEFT_DURING_DIAL)
+
+# What is asked for a call, and so has its place in the record of one.
+_RECORDED = frozenset({"route", "dial", "ended"})
 
 # How much longer than our own limit the dialplan's watchdog waits, as in site/extensions.conf.
 _AFTER_SETUP_SECONDS = 0.5
@@ -101,6 +106,12 @@ class Meter(Protocol):
     def ended(self, visit: Visit, outcome: Outcome, total_seconds: float) -> None: ...
 
 
+class Recorder(Protocol):
+    """What makes records of reports; `records.keeper.Records` is one. It neither waits nor raises."""
+
+    def add(self, report: Report) -> None: ...
+
+
 @dataclass(slots=True)
 class Visit:
     """What is known of a call so far; in the end, its line in the log. Times are in seconds of one monotonic clock.
@@ -108,12 +119,15 @@ class Visit:
     `config` is the one that held when the call came in. `to_tell` are the channel variables that the dialplan still has to
     be told, together with the status. `orphaned` is true while Millis may hold a registration that nobody dials, and
     `registration` is kept as long.
-    `setup_seconds` is known apart from the whole only where the verb goes on to dial.
+    `setup_seconds` is known apart from the whole only where the verb goes on to dial. `reached_by` are the ways by which the
+    agent was reached at each attempt, the usual one included.
     """
 
     config: Config
     verb: str
     uniqueid: str
+    channel: str
+    received_at: datetime
     started: float
     bridge_call_id: str
     call: Call | None = None
@@ -122,13 +136,17 @@ class Visit:
     region: str = ""
     orphaned: bool = False
     millis_call_id: str = ""
+    linkedid: str = ""
+    decided_seconds: float | None = None
     millis_seconds: float = 0.0
+    registered_seconds: float | None = None
     setup_seconds: float | None = None
     dial: Mapping[str, str] = field(default_factory=dict)
     redial: str = ""
     to_tell: dict[str, str] = field(default_factory=dict)
     dial_arguments: str = ""
     longest_dial_seconds: int = 0
+    reached_by: set[Reason] = field(default_factory=set)
     detail: str = ""
 
     @property
@@ -168,6 +186,51 @@ class Visit:
             line["detail"] = self.detail
         return line
 
+    def report(self, outcome: Outcome, ended: float) -> Report:
+        """Return what this session has to say for the call's record, in the words of `CallRecord`."""
+        facts: dict[str, Fact] = {"uniqueid": self.uniqueid, "channel": self.channel}
+        if self.call is not None:
+            facts |= self._decision(self.call, ended)
+        if self.dial:
+            whole = ("hangup_cause", "dialled_seconds", "answered_seconds")
+            facts |= {name: _whole(said) if name in whole else said or None for name, said in self.dial.items()}
+            facts["ended_at"] = self.received_at + timedelta(seconds=ended - self.started)
+        # A caller who has left, and one whom the rule refuses, go nowhere; of the others the dialplan takes care.
+        gone = outcome.result is Result.CALLER or outcome.status is Status.REJECT
+        facts |= {
+            "result": outcome.result,
+            "reason": outcome.reason,
+            "fallback_taken": outcome.status is Status.FALLBACK and not gone,
+        }
+        return Report(self.bridge_call_id, self.received_at, facts)
+
+    def _decision(self, call: Call, ended: float) -> dict[str, Fact]:
+        agent = self.route.answering.agent if self.route and self.route.answering else None
+        return {
+            "verb": self.verb,
+            "linkedid": self.linkedid or None,
+            "did": call.did,
+            "caller_number": call.caller.number,
+            "caller_name": call.caller.name,
+            "caller_withheld": call.caller.withheld,
+            "rdnis": call.rdnis,
+            "rule": (self.route and self.route.rule_name) or None,
+            "fallback": (self.route and self.route.fallback) or None,
+            "agent_id": agent.agent_id if agent else None,
+            "account": agent.account if agent else None,
+            "region": self.region or None,
+            "millis_call_id": self.millis_call_id or None,
+            "failover": Reason.ROUTED_FAILOVER in self.reached_by,
+            "standby": Reason.ROUTED_STANDBY in self.reached_by,
+            "redialled": Reason.ROUTED_REDIAL in self.reached_by or bool(call.arguments.get("redial")),
+            "orphaned": self.orphaned,
+            "decided_seconds": self.decided_seconds,
+            "millis_seconds": self.millis_seconds or None,
+            "registered_seconds": self.registered_seconds,
+            "setup_seconds": ended - self.started if self.setup_seconds is None else self.setup_seconds,
+            "detail": self.detail or None,
+        }
+
 
 class Bridge:
     """Answers sessions, any number at once. Holds no state of a call: the bridge may restart while calls go on."""
@@ -179,12 +242,14 @@ class Bridge:
         now: Callable[[], datetime],
         clock: Callable[[], float],
         meter: Meter | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._config = config
         self._millis = millis
         self._now = now
         self._clock = clock
         self._meter = meter
+        self._recorder = recorder
 
     def reconfigure(self, config: Config) -> None:
         """Take other rules for calls to come; each call keeps those that it began with."""
@@ -195,7 +260,15 @@ class Bridge:
         request = session.request
         # A dialplan that asks a second time for one call says which it is.
         bridge_call_id = safe_call_id(request.arguments.get("bridge_call_id", "")) or secrets.token_hex(16)
-        visit = Visit(self._config, request.verb, request["uniqueid"], self._clock(), bridge_call_id)
+        visit = Visit(
+            self._config,
+            request.verb,
+            request["uniqueid"],
+            request["channel"],
+            self._now(),
+            self._clock(),
+            bridge_call_id,
+        )
         outcome = BRIDGE_STOPPED  # which is what remains if we are cancelled
         try:
             decided = await self._decided(session, visit)
@@ -207,6 +280,7 @@ class Bridge:
             ended = self._clock()
             write("call", **visit.line(outcome, ended))
             self._count(visit, outcome, ended - visit.started)
+            self._record(visit, outcome, ended)
         if visit.orphaned and visit.registration and visit.route and visit.route.rule:
             await self._millis.abandon(visit.route.rule.agent.account, visit.registration)
 
@@ -217,6 +291,14 @@ class Bridge:
                 self._meter.ended(visit, outcome, total_seconds)
             except Exception:
                 log.exception("a call was not counted", bridge_call_id=visit.bridge_call_id)
+
+    def _record(self, visit: Visit, outcome: Outcome, ended: float) -> None:
+        """Hand over what the session has to say for the call's record; likewise."""
+        if self._recorder is not None and visit.verb in _RECORDED:
+            try:
+                self._recorder.add(visit.report(outcome, ended))
+            except Exception:
+                log.exception("a call was not recorded", bridge_call_id=visit.bridge_call_id)
 
     async def _decided(self, session: Session, visit: Visit) -> Outcome:
         """Do what the verb asks; every failure is an outcome."""
@@ -269,6 +351,7 @@ class Bridge:
         did = await self._asked_did(session, visit.config)
         call = visit.call = Call.from_request(session.request, rules.numbers, visit.bridge_call_id, did)
         route = visit.route = choose_route(rules, call)
+        visit.decided_seconds = self._clock() - visit.started
         visit.to_tell |= _before_dial(call, route)
         if route.answering is None:
             return route.refusal or INTERNAL_ERROR
@@ -303,6 +386,7 @@ class Bridge:
             else:
                 outcome = ROUTED_FAILOVER if registration.earlier else ROUTED
                 visit.redial = registration.region if dialling.redial else ""
+        visit.reached_by.add(outcome.reason)
         dial = dial_string(dialling.endpoint, uri)
         visit.to_tell |= {
             "MILLIS_CALL_ID": visit.millis_call_id,
@@ -347,6 +431,7 @@ class Bridge:
     async def _registration(self, session: Session, visit: Visit, call: Call, agent: Agent) -> dict[str, Any]:
         asked = metadata.expressions(agent)
         values = metadata.answers(await session.get_full_variable(metadata.question(asked)), asked)
+        visit.linkedid = values[metadata.LINKEDID]
         limit = visit.config.metadata.value_limit_characters
         return metadata.registration(call, agent, metadata.build(call, agent, values, self._now(), limit))
 
@@ -370,6 +455,7 @@ class Bridge:
             raise
         finally:
             visit.millis_seconds = self._clock() - asked_at
+        visit.registered_seconds = self._clock() - visit.started
         visit.region = registration.region
         return registration
 
@@ -434,6 +520,11 @@ class Bridge:
         asked = tuple(f"${{{name}}}" for name in _AFTER_DIAL.values())
         answers = metadata.answers(await session.get_full_variable(metadata.question(asked)), asked)
         return dict(zip(_AFTER_DIAL, answers.values(), strict=True))
+
+
+def _whole(said: str) -> int | None:
+    """Return a number that Asterisk gives as text; None for what is none."""
+    return int(said) if said.isascii() and said.isdecimal() else None
 
 
 async def _at_once(outcome: Outcome) -> Outcome:

@@ -11,6 +11,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordsState:
+    """What has become of the reports of calls: counters by their names, and what waits for the spool and the database."""
+
+    counts: Mapping[str, int]
+    queued: int
+    waiting_bytes: int
+    spool_is_well: bool
+    database_is_well: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One process of the bridge. `not_ready` says why new calls are not welcome; it is empty where they are.
 
@@ -34,3 +45,4 @@ class Snapshot:
     orphaned_registrations: int = 0
     region_states: Mapping[str, str] = field(default_factory=dict)
     region_changes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    records: RecordsState | None = None
