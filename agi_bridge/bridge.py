@@ -1,10 +1,12 @@
 """The story of one call, from the dialplan's question to the answer that it acts on.
 
 The dialplan asks with a verb: `route` (decide, register, say what to dial), `dial` (the same, and dial), `ended` (how it
-went), `ping`. Whatever happens on the way, the dialplan is told `MILLIS_STATUS` last, or the session fails so that it can
-tell; and every call ends in exactly one `Outcome`, in one line of the log and in one report for its record.
+went), `transferred` (how it went with whom the agent sent the caller to), `ping`. Whatever happens on the way, the dialplan is
+told `MILLIS_STATUS` last, or the session fails so that it can tell; and every call ends in exactly one `Outcome`, in one line of
+the log and in one report for its record.
 
-It knows Asterisk and Millis, and who counts and records, only as the Protocols below. Decisions are made in `routing`, `metadata` and `dialplan`.
+It knows Asterisk and Millis, and who counts and records, only as the Protocols below. Decisions are made in `routing`,
+`metadata` and `dialplan`.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ import structlog
 from agi_bridge import metadata
 from agi_bridge.call import Call, Outcome, Reason, Report, Result, Status
 from agi_bridge.dialplan import (
+    TRANSFERRED,
     WARNING_VARIABLES,
     SipUri,
     dial_options,
     dial_string,
     outcome_of_dial,
+    outcome_of_transfer,
     safe_call_id,
 )
 from agi_bridge.errors import BridgeError, CallerHungUp, MillisError
@@ -55,7 +59,7 @@ BRIDGE_STOPPED = Outcome(Result.UNKNOWN, Reason.BRIDGE_STOPPED)
 LEFT_DURING_DIAL = Outcome(Result.CALLER, Reason.LEFT_DURING_DIAL)
 
 # What is asked for a call, and so has its place in the record of one.
-_RECORDED = frozenset({"route", "dial", "ended"})
+_RECORDED = frozenset({"route", "dial", "ended", "transferred"})
 
 # How much longer than our own limit the dialplan's watchdog waits, as in site/extensions.conf.
 _AFTER_SETUP_SECONDS = 0.5
@@ -65,6 +69,9 @@ _AFTER_LONGEST_CALL_SECONDS = 5
 
 # There is nothing to explain to the dialplan.
 _AS_USUAL = frozenset({Reason.ROUTED, Reason.ANSWERED, Reason.PONG})
+
+# The verbs that only report; the dialplan goes on by itself.
+_REPORTS = frozenset({"ended", "transferred"})
 
 # How Dial went, in our words and in Asterisk's. The dialplan says it with `ended`; where it does not, Asterisk is asked.
 _AFTER_DIAL = {
@@ -142,6 +149,7 @@ class Visit:
     registered_seconds: float | None = None
     setup_seconds: float | None = None
     dial: Mapping[str, str] = field(default_factory=dict)
+    transfer: str = ""
     redial: str = ""
     to_tell: dict[str, str] = field(default_factory=dict)
     dial_arguments: str = ""
@@ -177,6 +185,8 @@ class Visit:
         if self.millis_call_id:
             line["millis_call_id"] = self.millis_call_id
         line |= self.dial
+        if self.transfer:
+            line["transfer"] = self.transfer
         if self.millis_seconds:
             line["millis_ms"] = round(self.millis_seconds * 1000, 1)
         line["total_ms"] = round((ended - self.started) * 1000, 1)
@@ -192,9 +202,9 @@ class Visit:
         if self.call is not None:
             facts |= self._decision(self.call, ended)
         if self.dial:
-            whole = ("hangup_cause", "dialled_seconds", "answered_seconds")
-            facts |= {name: _whole(said) if name in whole else said or None for name, said in self.dial.items()}
-            facts["ended_at"] = self.received_at + timedelta(seconds=ended - self.started)
+            facts |= self._after_dial(self.received_at + timedelta(seconds=ended - self.started))
+        if self.transfer:
+            facts["transfer"] = self.transfer
         # A caller who has left, and one whom the rule refuses, go nowhere; of the others the dialplan takes care.
         gone = outcome.result is Result.CALLER or outcome.status is Status.REJECT
         facts |= {
@@ -203,6 +213,23 @@ class Visit:
             "fallback_taken": outcome.status is Status.FALLBACK and not gone,
         }
         return Report(self.bridge_call_id, self.received_at, facts)
+
+    def _after_dial(self, ended_at: datetime) -> dict[str, Fact]:
+        dialstatus, answered_seconds = self.dial["dialstatus"] or None, _whole(self.dial["answered_seconds"])
+        if self.verb == "transferred":
+            return {
+                "transfer_dialstatus": dialstatus,
+                "transfer_answered_seconds": answered_seconds,
+                "transfer_ended_at": ended_at,
+            }
+        return {
+            "dialstatus": dialstatus,
+            "hangup_cause": _whole(self.dial["hangup_cause"]),
+            "dialled_seconds": _whole(self.dial["dialled_seconds"]),
+            "answered_seconds": answered_seconds,
+            "hung_up_by": self.dial["hung_up_by"] or None,
+            "ended_at": ended_at,
+        }
 
     def _decision(self, call: Call, ended: float) -> dict[str, Fact]:
         agent = self.route.answering.agent if self.route and self.route.answering else None
@@ -224,10 +251,10 @@ class Visit:
             "standby": Reason.ROUTED_STANDBY in self.reached_by,
             "redialled": Reason.ROUTED_REDIAL in self.reached_by or bool(call.arguments.get("redial")),
             "orphaned": self.orphaned,
-            "decided_seconds": self.decided_seconds,
-            "millis_seconds": self.millis_seconds or None,
-            "registered_seconds": self.registered_seconds,
-            "setup_seconds": ended - self.started if self.setup_seconds is None else self.setup_seconds,
+            "decided_seconds": _rounded(self.decided_seconds),
+            "millis_seconds": _rounded(self.millis_seconds) or None,
+            "registered_seconds": _rounded(self.registered_seconds),
+            "setup_seconds": _rounded(ended - self.started if self.setup_seconds is None else self.setup_seconds),
             "detail": self.detail or None,
         }
 
@@ -312,7 +339,7 @@ class Bridge:
 
         Where they cannot be set, the session fails: the dialplan then goes on with AGISTATUS=FAILURE and an empty status.
         """
-        if visit.verb == "ended" or session.hung_up:
+        if visit.verb in _REPORTS or session.hung_up:
             return outcome
         if outcome.reason not in _AS_USUAL:
             visit.to_tell["MILLIS_REASON"] = outcome.reason
@@ -335,6 +362,8 @@ class Bridge:
                 return self._set_up_and_dial(session, visit)
             case "ended":
                 return self._ended(session, visit)
+            case "transferred":
+                return _at_once(_transferred(session, visit))
             case "ping":
                 return _at_once(PONG)
             case _:
@@ -454,8 +483,9 @@ class Bridge:
             visit.orphaned = error.may_be_registered
             raise
         finally:
-            visit.millis_seconds = self._clock() - asked_at
-        visit.registered_seconds = self._clock() - visit.started
+            answered_at = self._clock()
+            visit.millis_seconds = answered_at - asked_at
+        visit.registered_seconds = answered_at - visit.started
         visit.region = registration.region
         return registration
 
@@ -497,23 +527,12 @@ class Bridge:
         said = session.request.arguments
         if visit.verb != "ended" or "dialstatus" not in said:
             said = await self._asked_after_dial(session)
-        dialstatus, hangup_cause, answered_seconds, dialled_seconds, hangup_source = (
-            said.get(name, "")
-            for name in ("dialstatus", "hangup_cause", "answered_seconds", "dialled_seconds", "hangup_source")
-        )
-        visit.bridge_call_id = safe_call_id(said.get("bridge_call_id", "")) or visit.bridge_call_id
-        visit.millis_call_id = safe_call_id(said.get("millis_call_id", ""))
-        hung_up_by = _side(hangup_source, session.request["channel"], dialstatus)
-        visit.dial = {
-            "dialstatus": dialstatus,
-            "hangup_cause": hangup_cause,
-            "answered_seconds": answered_seconds,
-            "dialled_seconds": dialled_seconds,
-            "hung_up_by": hung_up_by,
-        }
+        _note_dial(visit, said, session.request["channel"])
+        if visit.transfer:
+            return TRANSFERRED
         # Who hung up so early that the legs were not yet joined, Asterisk does not say; but the caller is never nobody.
-        dropped = hung_up_by != "caller" and answered_seconds == "0"
-        return outcome_of_dial(dialstatus, hangup_cause, dropped=dropped)
+        dropped = visit.dial["hung_up_by"] != "caller" and visit.dial["answered_seconds"] == "0"
+        return outcome_of_dial(visit.dial["dialstatus"], visit.dial["hangup_cause"], dropped=dropped)
 
     async def _asked_after_dial(self, session: Session) -> Mapping[str, str]:
         """Ask Asterisk how Dial went; return it by the names of the arguments with which `ended` may say the same."""
@@ -527,8 +546,30 @@ def _whole(said: str) -> int | None:
     return int(said) if said.isascii() and said.isdecimal() else None
 
 
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
+
+
 async def _at_once(outcome: Outcome) -> Outcome:
     return outcome
+
+
+def _transferred(session: Session, visit: Visit) -> Outcome:
+    """Return how it went with the place in the PBX that the agent had sent the caller to."""
+    _note_dial(visit, session.request.arguments, session.request["channel"])
+    return outcome_of_transfer(visit.dial["dialstatus"])
+
+
+def _note_dial(visit: Visit, said: Mapping[str, str], channel: str) -> None:
+    """Put what Dial said into the call's line, in Asterisk's own words."""
+    visit.bridge_call_id = safe_call_id(said.get("bridge_call_id", "")) or visit.bridge_call_id
+    visit.millis_call_id = safe_call_id(said.get("millis_call_id", ""))
+    visit.transfer = said.get("transfer", "")
+    dial = {name: said.get(name, "") for name in ("dialstatus", "hangup_cause", "answered_seconds", "dialled_seconds")}
+    # A caller who was sent elsewhere has not hung up, and nor has anybody else.
+    sent_away = visit.verb == "ended" and visit.transfer
+    side = "" if sent_away else _side(said.get("hangup_source", ""), channel, dial["dialstatus"])
+    visit.dial = {**dial, "hung_up_by": side}
 
 
 def _outcome_of(error: Exception, visit: Visit) -> Outcome:

@@ -54,6 +54,9 @@ class Reason(StrEnum):
     ROUTED_STANDBY = "routed-standby"
     ROUTED_REDIAL = "routed-redial"
     ANSWERED = "answered"
+    TRANSFERRED = "transferred"
+    TRANSFER_ANSWERED = "transfer-answered"
+    TRANSFER_UNANSWERED = "transfer-unanswered"
     PONG = "pong"
     CALLER_HUNG_UP = "caller-hung-up"
     LEFT_DURING_DIAL = "left-during-dial"
@@ -233,6 +236,9 @@ class CallRecord:
     reason: str | None = None
     fallback_taken: bool | None = None
     transfer: str | None = None
+    transfer_dialstatus: str | None = None
+    transfer_answered_seconds: int | None = None
+    transfer_ended_at: datetime | None = None
     millis_session_id: str | None = None
     millis_duration_seconds: float | None = None
     millis_cost: float | None = None

@@ -28,7 +28,7 @@ class Reloaded:
 
 def changes(old: Config, new: Config) -> tuple[str, ...]:
     """Return what changed, each as a key of the file or a route by its name."""
-    return (*_keys(old, new), *_accounts(old, new), *_routes(old.rules, new.rules))
+    return (*_keys(old, new), *_accounts(old, new), *_routes(old.rules, new.rules), *_transfers(old, new))
 
 
 def values(config: Config, keys: Iterable[str]) -> Mapping[str, Any]:
@@ -68,3 +68,8 @@ def _routes(old: RuleBook, new: RuleBook) -> Iterator[str]:
         yield "the order of the routes"
     if old.default_fallback != new.default_fallback:
         yield "defaults.fallback"
+
+
+def _transfers(old: Config, new: Config) -> Iterator[str]:
+    if old.transfers != new.transfers:
+        yield "the [[transfer]] list; the PBX has a list of its own, see agi-bridge asterisk-config"

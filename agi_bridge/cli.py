@@ -467,7 +467,9 @@ def simulate_call(
         _complain(f"agi-bridge: {played.trouble}")
     _print_facts({"AGISTATUS": played.agistatus, **variables, "total_ms": round(played.seconds * 1000, 1)}, as_json)
     # A bridge that is told how a call ended answers nothing.
-    went_well = played.agistatus == "SUCCESS" if verb == "ended" else variables.get("MILLIS_STATUS") == "ok"
+    went_well = (
+        played.agistatus == "SUCCESS" if verb in ("ended", "transferred") else variables.get("MILLIS_STATUS") == "ok"
+    )
     return DONE if went_well else FAILED
 
 

@@ -26,7 +26,7 @@ from pydantic import (
     ValidationError,
 )
 
-from agi_bridge import dialplan, metadata
+from agi_bridge import dialplan, metadata, transfer
 from agi_bridge.agi.protocol import Limits, get_full_variable
 from agi_bridge.call import NOT_SENT_WORDS, WITHHELD_WORDS
 from agi_bridge.dialplan import SipUri
@@ -34,6 +34,7 @@ from agi_bridge.errors import BadSipUri, ConfigError, Problem, UnsafeText
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country
 from agi_bridge.routing import WITHHELD, Agent, Dialling, Rule, RuleBook, Welcome
+from agi_bridge.transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -457,6 +458,16 @@ class RouteSettings(_RouteKeys):
     reject: bool = False
 
 
+class TransferSettings(_Table):
+    """`[[transfer]]`: one place in the PBX where agents may send their callers."""
+
+    name: Annotated[str, AfterValidator(transfer.check_name)]
+    destination: Place
+    ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 30
+    numbers: Annotated[list[Annotated[str, AfterValidator(transfer.check_number)]], BeforeValidator(_one_or_many)] = []
+    description: Annotated[str, Field(max_length=500)] = ""
+
+
 class File(_Table):
     """The whole file, as it may be written."""
 
@@ -470,6 +481,7 @@ class File(_Table):
     records: RecordSettings = RecordSettings()
     defaults: DefaultSettings = DefaultSettings()
     route: list[RouteSettings] = []
+    transfer: list[TransferSettings] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,6 +496,7 @@ class Config:
     log: LogSettings
     records: RecordSettings
     rules: RuleBook
+    transfers: tuple[Transfer, ...]
     api_keys: Mapping[str, SecretStr]
     warnings: tuple[Problem, ...]
 
@@ -580,6 +593,7 @@ class _Reader:
         self._warn_about_listening()
         self._warn_about_plain_http()
         self._warn_of_half_a_trial(rules)
+        transfers = self._transfers()
         api_keys = self._api_keys(need_keys)
         secret = self._secret(need_keys)
         records = self.records() if need_keys else file.records
@@ -594,6 +608,7 @@ class _Reader:
             file.log,
             records,
             RuleBook(rules, numbers, default_fallback),
+            transfers,
             api_keys,
             tuple(self.warnings),
         )
@@ -648,6 +663,19 @@ class _Reader:
             channel=tuple(map(Pattern.compile, settings.channel)),
             arguments={name: tuple(map(Pattern.compile, texts)) for name, texts in settings.arguments.items()},
             reject=settings.reject,
+        )
+
+    def _transfers(self) -> tuple[Transfer, ...]:
+        """Return the destinations; of a name or number that stands twice, the dialplan would keep the first place only."""
+        taken: set[str] = set()
+        for settings in self.file.transfer:
+            for called in (settings.name, *(number.lstrip("+") for number in settings.numbers)):
+                if called in taken:
+                    self._problem(f'transfer "{settings.name}"', f"{called} stands there twice", "keep one of them")
+                taken.add(called)
+        return tuple(
+            Transfer(**settings.model_dump(exclude={"numbers"}), numbers=tuple(settings.numbers))
+            for settings in self.file.transfer
         )
 
     def _with_defaults(self, settings: RouteSettings) -> dict[str, Any]:
@@ -1014,14 +1042,17 @@ def _problem(found: Any, raw: Mapping[str, Any]) -> Problem:
     """Return a finding of pydantic's in our words, with its place in the file and what to do."""
     place, kind, value = _existing(found["loc"], raw), found["type"], found["input"]
     path = _path(place, raw)
+    if kind == "missing":
+        return Problem(f"{path}.{found['loc'][-1]}", "is missing")
     if kind == "extra_forbidden":
         return Problem(path, "there is no such key", _closest(str(place[-1]), _keys_beside(place)))
     if kind == "string_type" and isinstance(value, int | float) and not isinstance(value, bool):
         phone = "did" in place or "caller" in place
         hint = f'write "{value}"' + (' with its "+" and leading zeros' if phone else "")
         return Problem(path, f"the number {value} has no quotes", hint)
-    if kind == "list_type" and place == ("route",):
-        return Problem(path, "is one table, but routes are a list", "write [[route]], with two brackets on each side")
+    if kind == "list_type" and place in (("route",), ("transfer",)):
+        hint = f"write [[{path}]], with two brackets on each side"
+        return Problem(path, f"is one table, but {path}s are a list", hint)
     if kind == "value_error":
         error = found["ctx"]["error"]
         hint = 'write a number, or a pattern such as "_1NXXNXXXXXX" or "_X."' if isinstance(error, PatternError) else ""

@@ -173,6 +173,9 @@ _OUTCOMES = {
 _NEVER_DIALLED = Outcome(Result.UNKNOWN, Reason.NEVER_DIALLED)
 _REDIRECTED = Outcome(Result.MILLIS, Reason.AGENT_UNAVAILABLE)
 _DROPPED = Outcome(Result.MILLIS, Reason.AGENT_DROPPED)
+TRANSFERRED = Outcome(Result.COMPLETED, Reason.TRANSFERRED)
+_TRANSFER_ANSWERED = Outcome(Result.COMPLETED, Reason.TRANSFER_ANSWERED)
+_TRANSFER_UNANSWERED = Outcome(Result.PBX, Reason.TRANSFER_UNANSWERED)
 
 
 def outcome_of_dial(dialstatus: str, hangup_cause: str = "", *, dropped: bool = False) -> Outcome:
@@ -185,3 +188,10 @@ def outcome_of_dial(dialstatus: str, hangup_cause: str = "", *, dropped: bool = 
     if dialstatus == "ANSWER" and dropped:
         return _DROPPED
     return _OUTCOMES.get(dialstatus, _NEVER_DIALLED)
+
+
+def outcome_of_transfer(dialstatus: str) -> Outcome:
+    """Return how a transfer went; "" and CANCEL say that the caller hung up before anybody had answered."""
+    if dialstatus == "ANSWER":
+        return _TRANSFER_ANSWERED
+    return _OUTCOMES["CANCEL"] if dialstatus in ("", "CANCEL") else _TRANSFER_UNANSWERED

@@ -61,3 +61,12 @@ def test_a_key_of_millis_is_compared_but_not_shown():
 def test_values_are_found_by_the_keys_of_the_file():
     """A key is a table, a dot and a name."""
     assert values(load(OLD), ("agi.session_limit", "log.level")) == {"agi.session_limit": 10, "log.level": "info"}
+
+
+def test_another_list_of_transfers_is_told_with_what_else_to_do():
+    """The PBX holds the list too, so a reload reminds of it."""
+    listed = OLD + '\n[[transfer]]\nname = "sales"\ndestination = "q,600,1"\n'
+    [told] = changes(load(OLD), load(listed))
+
+    assert told == "the [[transfer]] list; the PBX has a list of its own, see agi-bridge asterisk-config"
+    assert changes(load(listed), load(listed)) == ()

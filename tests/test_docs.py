@@ -98,6 +98,7 @@ TABLES: dict[str, tuple[type[BaseModel], set[str]]] = {
     "`[log]`": (config.LogSettings, set()),
     "`[[route]]`": (config.RouteSettings, set(config.DefaultSettings.model_fields)),
     "`[defaults]`": (config.DefaultSettings, set()),
+    "`[[transfer]]`": (config.TransferSettings, set()),
 }
 
 

@@ -47,8 +47,14 @@ DECISION = (
 # How the agent's leg went: by `ended` and `dial`.
 DIAL = ("dialstatus", "hangup_cause", "dialled_seconds", "answered_seconds", "hung_up_by", "ended_at")
 
+# How the whole went, by every session.
 OUTCOME = ("result", "reason", "fallback_taken")
+
+# Where the agent sent the caller, and how that went: by `ended` and `transferred`.
 TRANSFER = ("transfer",)
+TRANSFERRED = ("transfer_dialstatus", "transfer_answered_seconds", "transfer_ended_at")
+
+# What Millis tells when its part is over.
 MILLIS = (
     "millis_session_id",
     "millis_duration_seconds",
@@ -58,11 +64,21 @@ MILLIS = (
     "recording_url",
 )
 
+# What was said, in text and in sound.
+SAID = ("transcript", "recording_url")
+
 # Once true, always true.
 STICKY = ("failover", "standby", "redialled")
 
 # The groups of which the latest word counts, each with the fact that no report of the group leaves out.
-LATEST = {"verb": DECISION, "dialstatus": DIAL, "result": OUTCOME, "transfer": TRANSFER, "millis_session_id": MILLIS}
+LATEST = {
+    "verb": DECISION,
+    "dialstatus": DIAL,
+    "result": OUTCOME,
+    "transfer": TRANSFER,
+    "transfer_dialstatus": TRANSFERRED,
+    "millis_session_id": MILLIS,
+}
 
 FACTS = frozenset(field.name for field in fields(CallRecord)) - {"bridge_call_id", "received_at"}
 assert frozenset(INTRODUCTION + STICKY + sum(LATEST.values(), ())) == FACTS  # noqa: S101 - one list, in two orders
@@ -80,10 +96,13 @@ class Joined:
     numbers_masked: bool = False
 
 
-def joined(known: Joined | None, report: Report) -> Joined:
-    """Return what is known of a call once *report* has come in too; *known* itself where it tells nothing new."""
+def joined(known: Joined | None, report: Report, *, mask_numbers: bool = False) -> Joined:
+    """Return what is known of a call once *report* has come in too; *known* itself where it tells nothing new.
+
+    With *mask_numbers*, a record that begins here is masked from its beginning.
+    """
     if known is None:
-        known = Joined(CallRecord(report.bridge_call_id, report.at), {})
+        known = Joined(CallRecord(report.bridge_call_id, report.at), {}, mask_numbers)
     record, facts = known.record, report.facts
     new: dict[str, Any] = {name: True for name in STICKY if facts.get(name)}
     as_of = dict(known.as_of)
@@ -114,3 +133,8 @@ def with_masked_numbers(known: Joined) -> Joined:
         detail=record.detail and mask_within(record.detail),
     )
     return Joined(masked, known.as_of, numbers_masked=True)
+
+
+def without_transcript(report: Report) -> Report:
+    """Return the same without what was said, in text and in sound."""
+    return replace(report, facts={name: fact for name, fact in report.facts.items() if name not in SAID})

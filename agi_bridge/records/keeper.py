@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 
 from agi_bridge.errors import RecordRefused, RecordsError
+from agi_bridge.records.joining import without_transcript
 from agi_bridge.records.report_line import from_line, to_line
 from agi_bridge.records.spool import Spool
 
@@ -316,15 +317,16 @@ class Records:
 
     def _report(self, line: bytes) -> Report | None:
         try:
-            return from_line(line)
+            report = from_line(line)
         except ValueError as error:
             self._set_aside(line, str(error))
             return None
+        return without_transcript(report) if self._settings.drop_transcripts_after_days == 0 else report
 
     def _write(self, store: Store, reports: Sequence[Report]) -> None:
         """Write *reports*, all but those that the database does not take; raise RecordsError if it is away."""
         try:
-            store.write(reports)
+            store.write(reports, mask_numbers=self._settings.mask_numbers_after_days == 0)
             self._counts["written"] += len(reports)
         except RecordRefused as error:
             if len(reports) == 1:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LONGEST_TEXT_CHARACTERS = 4_096
 LONGEST_TRANSCRIPT_CHARACTERS = 500_000
 
-_TIMES = frozenset({"ended_at"})
+_TIMES = frozenset({"ended_at", "transfer_ended_at"})
 
 # What PostgreSQL takes for an integer; Asterisk's seconds and causes are far from it, hostile text is not.
 _GREATEST_WHOLE = 2**31 - 1

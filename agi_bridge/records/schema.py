@@ -88,6 +88,9 @@ calls = Table(
     Column("reason", Text),
     Column("fallback_taken", Boolean),
     Column("transfer", Text),
+    Column("transfer_dialstatus", Text),
+    Column("transfer_answered_seconds", Integer),
+    Column("transfer_ended_at", UtcTime),
     Column("millis_session_id", Text),
     Column("millis_duration_seconds", Double),
     Column("millis_cost", Double),
@@ -99,6 +102,7 @@ calls = Table(
     Column("as_of_dialstatus", UtcTime),
     Column("as_of_result", UtcTime),
     Column("as_of_transfer", UtcTime),
+    Column("as_of_transfer_dialstatus", UtcTime),
     Column("as_of_millis_session_id", UtcTime),
     Column("numbers_masked", Boolean, nullable=False),
     # Greater than that of every change before it, whichever call it was; whoever follows asks for what is greater.

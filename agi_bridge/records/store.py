@@ -19,7 +19,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from agi_bridge.call import CallRecord
 from agi_bridge.errors import RecordRefused, RecordsError
-from agi_bridge.records.joining import LATEST, Joined, joined, with_masked_numbers
+from agi_bridge.records.joining import LATEST, SAID, Joined, joined, with_masked_numbers
 from agi_bridge.records.migration import migrate, version_of
 from agi_bridge.records.schema import VERSIONS, calls
 
@@ -105,16 +105,18 @@ class Store:
                 "agi-bridge migrate brings it there"
             )
 
-    def write(self, reports: Sequence[Report]) -> int:
+    def write(self, reports: Sequence[Report], *, mask_numbers: bool = False) -> int:
         """Join *reports* to their records in one transaction, and return how many records changed.
 
-        Raises RecordRefused where the fault is with a report, else RecordsError; either way nothing was written.
+        With *mask_numbers*, records that begin here are masked from their beginning. Raises RecordRefused where the fault is with a report, else RecordsError; either way nothing was written.
         """
         with self._told(), self._writing() as connection:
             known = self._known(connection, {report.bridge_call_id for report in reports})
             after = dict(known)
             for report in reports:
-                after[report.bridge_call_id] = joined(after.get(report.bridge_call_id), report)
+                after[report.bridge_call_id] = joined(
+                    after.get(report.bridge_call_id), report, mask_numbers=mask_numbers
+                )
             changed = [each for key, each in after.items() if each is not known.get(key)]
             if changed:
                 revision = connection.scalar(select(func.max(calls.c.revision))) or 0
@@ -174,7 +176,7 @@ class Store:
         """Delete transcript and recording link of at most *limit* calls that came before that time; likewise."""
         due = select(calls.c.bridge_call_id).where(calls.c.transcript.is_not(None), calls.c.received_at < before)
         due = due.order_by(calls.c.received_at).limit(limit)
-        dropped = update(calls).where(calls.c.bridge_call_id.in_(due)).values(transcript=None, recording_url=None)
+        dropped = update(calls).where(calls.c.bridge_call_id.in_(due)).values(dict.fromkeys(SAID))
         with self._told(), self._writing() as connection:
             return connection.execute(dropped).rowcount
 
@@ -209,6 +211,8 @@ class Store:
             raise RecordsError(f"{self.name}: {_why(error)}") from error
         except StatementError as error:
             raise RecordRefused(f"{self.name}: {_why(error)}") from error
+        except (OverflowError, ValueError) as error:  # what the drivers say of a value that fits no column
+            raise RecordRefused(f"{self.name}: {error}") from error
         except (SQLAlchemyError, OSError) as error:
             raise RecordsError(f"{self.name}: {error}") from error
 

@@ -36,6 +36,7 @@ from agi_bridge.simulator.sip_leg import (
     Invited,
     Leg,
     ReferAnswered,
+    ReferEnded,
     Refused,
     Retransmission,
     Ringing,
@@ -53,6 +54,7 @@ __all__ = [
     "HungUp",
     "Invited",
     "ReferAnswered",
+    "ReferEnded",
     "Refused",
     "Ringing",
     "SipAgent",
@@ -77,7 +79,8 @@ class AgentBehaviour:
     ignore_invite: bool = False  # send nothing at all, as a dead host would
     speaks_hz: int | None = AGENT_TONE_HZ  # None: answer and say nothing
     listens_for_hz: tuple[int, ...] = (CALLER_TONE_HZ,)
-    refer_to: str = ""  # a SIP URI: ask for the call to be moved there, as soon as the ACK is in
+    refer_to: str = ""  # a SIP URI: ask for the call to be moved there, once the ACK is in
+    refer_after_seconds: float = 0.0  # how long after the ACK
     hang_up_after_seconds: float = LONGEST_CALL_SECONDS  # 0: BYE as soon as the ACK is in
 
 
@@ -208,7 +211,7 @@ class SipAgent(SipEndpoint):
         self._respond(invite, leg.address, 200, leg=leg, body=leg.answer(invite.body))
         if await came(leg.acked, self._longest_wait) and not leg.over.is_set():
             leg.confirm()
-            if behaviour.refer_to:
+            if behaviour.refer_to and not await came(leg.over, behaviour.refer_after_seconds):
                 status = await self._ask(leg, "REFER", self._contact(leg), ("Refer-To", f"<{behaviour.refer_to}>"))
                 leg.happened(ReferAnswered(call_id=leg.call_id, status=status))
             await came(leg.over, behaviour.hang_up_after_seconds)

@@ -165,6 +165,9 @@ class SipEndpoint(asyncio.DatagramProtocol):
         if request.method == "BYE":
             self._respond(request, address, 200)
             leg.hang_up("them")
+        elif request.method == "NOTIFY":
+            self._respond(request, address, 200)
+            leg.refer_told(request.body)
         elif request.method in ("INVITE", "UPDATE"):
             try:
                 body = leg.answer(request.body) if request.body or request.method == "INVITE" else b""

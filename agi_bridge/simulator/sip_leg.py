@@ -5,6 +5,7 @@ the call up in a `CallReport`. Knows the RTP session that it owns; does not touc
 """
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ Party = Literal["us", "them"]
 GIVE_UP_AFTER_T1 = 64  # RFC 3261: every transaction ends 64·T1 after it began
 SLOWEST_T1 = 8  # T2 in multiples of T1
 RESPONSES_WAITING = 64
+_STATUS_LINE = re.compile(rb"SIP/2\.0 ([1-6][0-9]{2})\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,13 @@ class ReferAnswered(CallEvent):
     """The far side answered our REFER with this final *status*; None: not at all."""
 
     status: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferEnded(CallEvent):
+    """The far side has told, in a NOTIFY, with which final *status* the move that our REFER asked for ended."""
+
+    status: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +193,14 @@ class Leg:
         self.confirmed = True
         self.happened(Answered(call_id=self.call_id))
         self._speak()
+
+    def refer_told(self, body: bytes) -> None:
+        """Take the far side's word on our REFER: a status line, RFC 3515 2.4.5. Whoever has sent a call away leaves it."""
+        told = _STATUS_LINE.match(body)
+        if told and int(told[1]) >= 200:
+            self.happened(ReferEnded(call_id=self.call_id, status=int(told[1])))
+            if int(told[1]) < 300:
+                self.hang_up("us")
 
     def hang_up(self, by: Party) -> None:
         """Note who ended the call, and wake whoever waits on this leg. Only the first counts."""

@@ -41,7 +41,7 @@ BUCKETS_SECONDS = (
 REGION_STATES = ("closed", "half-open", "open")
 
 # Whoever connects chooses the verb, and must not be able to make labels with it.
-_VERBS = frozenset({"route", "dial", "ended", "ping"})
+_VERBS = frozenset({"route", "dial", "ended", "transferred", "ping"})
 _OTHER_VERB = "other"
 _SET_UP_BY = ("route", "dial")
 _NO_REGION = "none"

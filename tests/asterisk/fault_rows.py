@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from agi_bridge.call import Reason
 from agi_bridge.simulator.fault import Fault
-from agi_bridge.simulator.sip import AudioHeard, CallEvent, CallReport, HungUp, Invited, ReferAnswered, Ringing
+from agi_bridge.simulator.sip import AudioHeard, CallEvent, CallReport, HungUp, Invited, ReferEnded, Ringing
 from tests.asterisk.stage import (
     AGENT,
     NIGHT,
@@ -261,13 +261,13 @@ async def redirects(stage: Stage) -> Played:
 
 
 async def refers(stage: Stage) -> Played:
-    """Call an agent that asks for the call to be moved: it is refused, and the conversation goes on."""
+    """Call an agent that asks for the call to be moved off the list: it is refused, and the conversation goes on."""
     lobby = "sip:lobby@{}:{}".format(*stage.desks["lobby"].address)
-    stage.agent_does(refer_to=lobby, hang_up_after_seconds=1.0)
+    stage.agent_does(refer_to=lobby, refer_after_seconds=0.5, hang_up_after_seconds=1.0)
     async with default_bridge(stage), stage.calling() as calling:
-        answer = await stage.saw("agent", ReferAnswered)
+        answer = await stage.saw("agent", ReferEnded)
         call = await calling
-    assert answer.status == 603
+    assert answer.status == 404
     assert stage.events["lobby"] == []
     assert (call.heard_hz, call.hung_up_by) == ((AGENT,), "them")
     assert of(stage, "agent", HungUp)[0].at - answer.at > 0.9
@@ -575,7 +575,7 @@ SIP_ROWS = (
         R.ROUTED_REDIAL,
         R.AGENT_DROPPED,
     ),
-    row("REFER in the conversation", Ends.TALKS_ON, None, refers, R.ROUTED),
+    row("REFER to a place off the list", Ends.TALKS_ON, None, refers, R.ROUTED),
 )
 BRIDGE_ROWS = (
     row("not running", Ends.DEFAULT, CLOSED_PORT, is_not_running, NO_BRIDGE),
