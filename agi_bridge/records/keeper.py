@@ -68,7 +68,8 @@ class Records:
         self._open_store = open_store
         self._forgets = forgets
         self._queue: deque[Report] = deque()
-        # Reports that go from memory into the database, because the spool cannot be written.
+        # Reports on their way from memory to the spool; and to the database, where the spool cannot be written.
+        self._being_saved: list[Report] = []
         self._in_hand: list[Report] = []
         self._spool: Spool | None = None
         self._inherited: list[Spool] = []
@@ -126,7 +127,7 @@ class Records:
     @property
     def queued(self) -> int:
         """Return how many reports are in memory alone."""
-        return len(self._queue) + len(self._in_hand)
+        return len(self._queue) + len(self._being_saved) + len(self._in_hand)
 
     @property
     def waiting_bytes(self) -> int:
@@ -164,11 +165,10 @@ class Records:
         self._come.set()  # so that a spool that cannot be written is told before it is needed
         while not self._nothing_more_comes.is_set():
             self._come.wait()
-            last = self._stopping.is_set()
-            if not last:
-                # What comes meanwhile shares one write, and one wait for the disk.
-                self._stopping.wait(self._settings.gather_seconds)
+            # What comes meanwhile shares one write, and one wait for the disk.
+            self._stopping.wait(self._settings.gather_seconds)
             self._come.clear()
+            last = self._stopping.is_set()  # asked after the clearing, or a stop in between would not be heard
             if not self._save_all() and not last:
                 self._stopping.wait(_SPOOL_PAUSE_SECONDS)
                 self._come.set()
@@ -178,7 +178,7 @@ class Records:
 
     def _save_all(self) -> bool:
         """Append all that has come to the spool; return false where it cannot be written, and then nothing is lost."""
-        batch: list[Report] = []
+        batch = self._being_saved
         try:
             if self._spool is None:
                 name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
@@ -190,12 +190,14 @@ class Records:
                 batch.clear()
         except OSError as error:
             self._queue.extendleft(reversed(batch))
+            batch.clear()
             self._spool_fails(_said(error, self._folder))
             return False
         except Exception as error:
             # Nobody knows which of them it was, and the next batch must not suffer from it.
             self._counts["lost"] += len(batch)
             self._tell("error", "reports of calls are lost", lost=len(batch), exc_info=error)
+            batch.clear()
         if self._spool_trouble:
             self._spool_trouble = ""
             self._tell("warning", "the spool of records can be written again")
