@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COLUMNS = tuple(field.name for field in fields(CallRecord))
 
 # What a spreadsheet takes for a formula; a caller chooses their own name. A bare phone number is none.
-_FORMULA = re.compile(r"(?!\+[0-9]+\Z)[=+@\t\r-]")
+_FORMULA = re.compile(r"\s*(?!\+[0-9]+\Z)[=+@-]")
 
 
 def as_json_line(record: CallRecord) -> str:

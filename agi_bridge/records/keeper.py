@@ -50,7 +50,11 @@ _FORGETTING_SECONDS = 600.0
 _FORGETTING_BATCH = 500
 
 # What does not get into the database in this time after the last call is left in the spool.
-_CLOSING_SECONDS = 3.0
+_CLOSING_SECONDS = 2.0
+
+# Loading what speaks with databases takes a processor for half a second and more. The first callers after a restart do not
+# share it with that; and where the process is stopped again before, the next one writes what has come.
+_SETTLING_SECONDS = 1.0
 
 
 class Records:
@@ -61,12 +65,19 @@ class Records:
     """
 
     def __init__(
-        self, settings: RecordSettings, folder: Path, open_store: Callable[[], Store], *, forgets: bool = True
+        self,
+        settings: RecordSettings,
+        folder: Path,
+        open_store: Callable[[], Store],
+        *,
+        forgets: bool = True,
+        settling_seconds: float = _SETTLING_SECONDS,
     ) -> None:
         self._settings = settings
         self._folder = folder
         self._open_store = open_store
         self._forgets = forgets
+        self._settling_seconds = settling_seconds
         self._queue: deque[Report] = deque()
         # Reports on their way from memory to the spool; and to the database, where the spool cannot be written.
         self._being_saved: list[Report] = []
@@ -214,7 +225,8 @@ class Records:
         self._saved.wait()
         store: Store | None = None
         pause = _FIRST_PAUSE_SECONDS
-        while True:
+        settled = not (self._settling_seconds and self._stopping.wait(self._settling_seconds))
+        while settled:
             try:
                 store = store or self._opened()
                 self._inherit()
@@ -237,6 +249,7 @@ class Records:
                 self._saved.wait(_ABANDONED_SECONDS)
                 self._stopping.wait(self._settings.batch_seconds)
             self._saved.clear()
+        self._nothing_more_comes.wait(_CLOSING_SECONDS)
         for spool in self._spools():
             spool.close()
         if store is not None:

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 SYSTEM_FOLDER = Path("/var/lib/agi-bridge")
 
 
-def state_folder(environ: Mapping[str, str]) -> Path:
+def state_folder(environ: Mapping[str, str], system_folder: Path = SYSTEM_FOLDER) -> Path:
     """Return systemd's folder for the service, else the system's if there is one, else the user's own.
 
     A command finds what the service keeps, because the system's folder is there once the service has one.
     """
     if given := environ.get("STATE_DIRECTORY"):
         return Path(given.partition(":")[0])
-    if SYSTEM_FOLDER.is_dir():
-        return SYSTEM_FOLDER
+    if system_folder.is_dir():
+        return system_folder
     home = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME") or "/", ".local", "state")
     return Path(home) / "agi-bridge"

@@ -25,10 +25,10 @@ class Selection:
 
 def parse_time(text: str, now: datetime) -> datetime:
     """Read "2h" (ago), "2026-07-01" or "2026-07-01T09:30" in the time zone of *now*; raise ValueError."""
-    if ago := _AGO.fullmatch(text):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago := _AGO.fullmatch(text):
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         time = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError("must be such as 90m, 24h or 7d ago, 2026-07-01 or 2026-07-01T09:30") from None
     return time if time.tzinfo else time.replace(tzinfo=now.tzinfo)

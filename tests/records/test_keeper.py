@@ -35,12 +35,16 @@ def opening(url: str, folder: Path) -> Callable[[], Store]:
 def keeper(folder: Path, url: str = "", open_store: Callable[[], Store] | None = None, **settings: Any) -> Records:
     """Return what is to be tested, with short pauses."""
     quick = {"gather_seconds": 0.01, "batch_seconds": 0.01, "retry_seconds": 0.05}
-    return Records(RecordSettings(**quick | settings), folder, open_store or opening(url, folder))
+    return Records(RecordSettings(**quick | settings), folder, open_store or opening(url, folder), settling_seconds=0)
 
 
 def records_in(url: str, folder: Path) -> list[CallRecord]:
     with closing(Store.open_for_reading(database_url(url, "", folder), 5)) as store:
         return list(store.all(Selection()))
+
+
+def spools(folder: Path) -> list[Path]:
+    return list(folder.glob("*.spool"))
 
 
 async def until(happened: Callable[[], bool]) -> None:
@@ -66,7 +70,7 @@ async def test_reports_become_records_before_the_end(store_url: str, tmp_path: P
 
     assert len({record.bridge_call_id for record in records_in(store_url, tmp_path)}) == 450
     assert records.counts == {"taken": 900, "written": 900, "lost": 0, "set_aside": 0}
-    assert list(tmp_path.glob("*.spool")) == []
+    assert spools(tmp_path) == []
 
 
 async def test_records_are_seen_while_calls_come(store_url: str, tmp_path: Path):
@@ -116,14 +120,14 @@ async def test_what_the_database_could_not_take_before_the_end_is_written_at_the
         async with keeper(tmp_path, open_store=away) as records:
             records.add(routed())
             records.add(ended())
-    (spool,) = tmp_path.glob("*.spool")
+    (spool,) = spools(tmp_path)
     (tmp_path / "again.spool").write_bytes(spool.read_bytes())
     async with keeper(tmp_path, store_url):
         pass
 
     assert [line["event"] for line in lines][-1] == "records wait in the spool"
     assert [record.reason for record in records_in(store_url, tmp_path)] == ["answered"]
-    assert list(tmp_path.glob("*.spool")) == []
+    assert spools(tmp_path) == []
 
 
 async def test_a_database_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path):
@@ -141,7 +145,7 @@ async def test_a_database_that_does_not_answer_keeps_nobody_waiting(tmp_path: Pa
         await until(lambda: records.queued == 0)
     answers.set()
 
-    (spool,) = tmp_path.glob("*.spool")
+    (spool,) = spools(tmp_path)
     assert b'"c1"' in spool.read_bytes()
     for thread in records._threads:
         thread.join()
@@ -238,7 +242,7 @@ async def test_what_is_too_old_is_forgotten(store_url: str, tmp_path: Path):
         for call, days in aged.items():
             at = today - timedelta(days=days, hours=1)
             store.write([Report(call, at, routed().facts), Report(call, at, told_by_millis().facts)])
-    limits = {"keep_days": 30, "mask_numbers_after_days": 15, "drop_transcripts_after_days": 5}
+    limits: dict[str, Any] = {"keep_days": 30, "mask_numbers_after_days": 15, "drop_transcripts_after_days": 5}
     async with keeper(tmp_path, store_url, **limits):
         await until(lambda: len(found := records_in(store_url, tmp_path)) == 3 and found[1].transcript is None)
 
@@ -257,6 +261,21 @@ async def test_what_is_never_to_be_kept_never_reaches_the_database(store_url: st
 
     (record,) = records_in(store_url, tmp_path)
     assert (record.caller_number, record.transcript, record.millis_cost) == ("+155******21", None, 0.12)
+
+
+async def test_a_process_that_is_stopped_at_once_leaves_its_reports_to_the_next(tmp_path: Path):
+    """A restart does not wait for the database to be opened first; what came is on disk, and so in the next one's hands."""
+
+    def open_store() -> Store:
+        raise AssertionError("nobody waits for this")
+
+    async with Records(RecordSettings(), tmp_path, open_store, settling_seconds=PATIENCE_SECONDS) as records:
+        records.add(routed())
+    assert records.waiting_bytes > 0
+    async with keeper(tmp_path):
+        pass
+
+    assert [record.bridge_call_id for record in records_in("", tmp_path)] == ["c1"]
 
 
 async def test_several_bridges_share_a_folder(tmp_path: Path):
@@ -293,7 +312,7 @@ def open_store():
     return Store.open_for_writing(database_url(None, "", folder), 5)
 
 async def main():
-    async with Records(RecordSettings(), folder, open_store) as records:
+    async with Records(RecordSettings(), folder, open_store, settling_seconds=0) as records:
         for number in range(1_000_000):
             records.add(Report(f"c{number}", datetime.now(UTC), {"uniqueid": "1.1", "result": "completed"}))
             if not number % 20:
@@ -332,4 +351,4 @@ async def test_kill_9_loses_no_more_than_what_was_not_on_disk_yet(tmp_path: Path
     kept = sorted(int(record.bridge_call_id[1:]) for record in records_in("", tmp_path))
     assert kept == list(range(len(kept)))
     assert len(kept) >= saved
-    assert list(tmp_path.glob("*.spool")) == []
+    assert spools(tmp_path) == []

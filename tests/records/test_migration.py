@@ -123,7 +123,7 @@ def test_a_migration_that_fails_changes_nothing(store_url: str):
     execute(
         store_url, "CREATE TABLE other (received_at TEXT)", "CREATE INDEX calls_with_transcript ON other (received_at)"
     )
-    with pytest.raises(RecordsError, match="calls_with_transcript.* already exists"):
+    with pytest.raises(RecordsError, match=r"calls_with_transcript.* already exists"):
         opened(store_url)
 
     assert tables(store_url) == {"other"}

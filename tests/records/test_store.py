@@ -1,7 +1,7 @@
 """The database of records, the same on SQLite and on a real PostgreSQL."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_several_processes_write_the_same_calls(store_url: str):
     """Four writers, each with half of what there is to say of each call, lose nothing to each other."""
     calls = [f"c{number}" for number in range(30)]
 
-    def write(make: type[Report], which: slice) -> None:
+    def write(make: Callable[[str], Report], which: slice) -> None:
         with closing(opened(store_url)) as store:
             for call in calls[which]:
                 store.write([make(call)])
@@ -231,7 +231,7 @@ def test_records_that_are_not_there_are_not_made_by_reading(tmp_path: Path):
 def test_an_empty_database_is_read_after_it_is_migrated(postgres_url: str):
     """Reading never migrates; it says which command does."""
     url = database_url(postgres_url, "", Path())
-    with pytest.raises(RecordsError, match="has version none.*agi-bridge migrate"):
+    with pytest.raises(RecordsError, match=r"has version none.*agi-bridge migrate"):
         Store.open_for_reading(url, 5)
     opened(postgres_url).close()
     with closing(Store.open_for_reading(url, 5)) as store:
