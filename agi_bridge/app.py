@@ -28,12 +28,13 @@ from agi_bridge.changes import Reloaded, changes, values
 from agi_bridge.errors import CannotListen, ConfigError
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.regions import Regions
+from agi_bridge.pbx.pbxs import Pbxs
 from agi_bridge.records.keeper import Records
 from agi_bridge.records.place import state_folder
 from agi_bridge.systemd import Notifier, listening_sockets, watchdog_seconds
 from agi_bridge.web.metrics import Metrics
 from agi_bridge.web.server import WebServer
-from agi_bridge.web.snapshot import RecordsState, Snapshot
+from agi_bridge.web.snapshot import PbxState, RecordsState, Snapshot
 from agi_bridge.workers import DRAIN, INSIST, Place, Workers, place_from_environ
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from agi_bridge.config import Config, RecordSettings
+    from agi_bridge.pbx.connection import Connection
     from agi_bridge.records.store import Store
 
 log = structlog.get_logger(__name__)
@@ -83,6 +85,7 @@ class Service:
         self.millis = millis_client(config)
         self.regions = Regions(self.millis, config.millis, time.monotonic)
         self.records = open_records(config.records, config_file, self._place) if config.records.enabled else None
+        self.pbxs = Pbxs(config.pbxs, time.monotonic)
         self.bridge = Bridge(
             config,
             self.regions,
@@ -90,6 +93,7 @@ class Service:
             clock=time.monotonic,
             meter=metrics,
             recorder=self.records,
+            watcher=self.pbxs,
         )
         self.web = WebServer(config.web.addresses(self._place.number), self.snapshot, metrics.text, self.reload)
         self.agi = AgiServer(config.agi, self.bridge.handle, sockets=sockets, reuse_port=self._place.of > 1)
@@ -103,6 +107,7 @@ class Service:
             await stack.enter_async_context(self.millis)
             probing = self.regions.probing(lambda: next(iter(self.config.api_keys)), self._regions_in_use)
             await stack.enter_async_context(probing)
+            await stack.enter_async_context(self.pbxs)
             await stack.enter_async_context(self.web)
             await stack.enter_async_context(self.agi)
             self._stack = stack.pop_all()
@@ -134,6 +139,7 @@ class Service:
             region_states=self.regions.states(),
             region_changes=self.regions.changes,
             records=_state_of(self.records) if self.records else None,
+            pbxs={name: pbx_state(connection) for name, connection in self.pbxs.connections.items()},
         )
 
     def _regions_in_use(self) -> set[str]:
@@ -176,6 +182,7 @@ class Service:
         )
         self.millis.reconfigure(fresh.millis, _keys(fresh))
         self.regions.reconfigure(fresh.millis)
+        self.pbxs.reconfigure(fresh.pbxs)
         self.bridge.reconfigure(fresh)
         self.config = fresh
         self._loaded_at = datetime.now(UTC)
@@ -224,6 +231,20 @@ def open_store(settings: RecordSettings, folder: Path, *, for_reading: bool = Fa
 def millis_client(config: Config) -> MillisClient:
     """Return what speaks with Millis, once it is entered."""
     return MillisClient(config.millis, _keys(config))
+
+
+def pbx_state(connection: Connection) -> PbxState:
+    """Return how the connection to a PBX is now; for the web side."""
+    return PbxState(
+        connected=connection.connected,
+        logins=connection.logins,
+        failures=connection.failures,
+        actions=connection.actions,
+        left_out=connection.left_out,
+        followed_calls=connection.channels.calls,
+        followed_channels=connection.channels.up,
+        forgotten_calls=connection.channels.forgotten,
+    )
 
 
 def _keys(config: Config) -> dict[str, str]:

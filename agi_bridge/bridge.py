@@ -89,6 +89,7 @@ class Session(Protocol):
     """What the story needs of the conversation with Asterisk; `agi.session.AgiSession` is one."""
 
     request: Request
+    peer: str
     hung_up: bool
 
     def begin_set_variables(self, variables: Mapping[str, str]) -> None: ...
@@ -105,6 +106,12 @@ class Registrar(Protocol):
 
     async def register(self, account: str, regions: Sequence[str], body: Mapping[str, Any]) -> Registration: ...
     async def abandon(self, account: str, registration: Registration) -> None: ...
+
+
+class Watcher(Protocol):
+    """What follows the channels of calls in their PBX; `pbx.pbxs.Pbxs` is one."""
+
+    def follow(self, peer: str, bridge_call_id: str, channel: str, uniqueid: str, linkedid: str) -> None: ...
 
 
 class Meter(Protocol):
@@ -270,6 +277,7 @@ class Bridge:
         clock: Callable[[], float],
         meter: Meter | None = None,
         recorder: Recorder | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
         self._config = config
         self._millis = millis
@@ -277,6 +285,7 @@ class Bridge:
         self._clock = clock
         self._meter = meter
         self._recorder = recorder
+        self._watcher = watcher
 
     def reconfigure(self, config: Config) -> None:
         """Take other rules for calls to come; each call keeps those that it began with."""
@@ -326,6 +335,14 @@ class Bridge:
                 self._recorder.add(visit.report(outcome, ended))
             except Exception:
                 log.exception("a call was not recorded", bridge_call_id=visit.bridge_call_id)
+
+    def _follow(self, session: Session, call: Call, linkedid: str = "") -> None:
+        """Have the call's channels followed in its PBX; nothing that goes wrong there may reach the call."""
+        if self._watcher is not None:
+            try:
+                self._watcher.follow(session.peer, call.bridge_call_id, call.channel, call.uniqueid, linkedid)
+            except Exception:
+                log.exception("a call is not followed", bridge_call_id=call.bridge_call_id)
 
     async def _decided(self, session: Session, visit: Visit) -> Outcome:
         """Do what the verb asks; every failure is an outcome."""
@@ -379,6 +396,7 @@ class Bridge:
         rules = visit.config.rules
         did = await self._asked_did(session, visit.config)
         call = visit.call = Call.from_request(session.request, rules.numbers, visit.bridge_call_id, did)
+        self._follow(session, call)
         route = visit.route = choose_route(rules, call)
         visit.decided_seconds = self._clock() - visit.started
         visit.to_tell |= _before_dial(call, route)
@@ -461,6 +479,7 @@ class Bridge:
         asked = metadata.expressions(agent)
         values = metadata.answers(await session.get_full_variable(metadata.question(asked)), asked)
         visit.linkedid = values[metadata.LINKEDID]
+        self._follow(session, call, values[metadata.LINKEDID])
         limit = visit.config.metadata.value_limit_characters
         return metadata.registration(call, agent, metadata.build(call, agent, values, self._now(), limit))
 
@@ -594,7 +613,12 @@ def _before_dial(call: Call, route: Route) -> dict[str, str]:
 
 
 def _side(hangup_source: str, channel: str, dialstatus: str) -> str:
-    """Return who hung up: CHANNEL(hangupsource) names a channel; it is empty where a limit ended the call, or nobody has."""
+    """Return who hung up: CHANNEL(hangupsource) names a channel; it is empty where a limit ended the call, or nobody has.
+
+    After a redial it may still name the agent's leg of the first attempt; and only a caller ends a Dial with CANCEL.
+    """
     if not hangup_source:
         return "pbx" if dialstatus == "ANSWER" else ""
+    if dialstatus == "CANCEL":
+        return "caller"
     return "caller" if hangup_source == channel else "agent"

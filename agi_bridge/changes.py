@@ -27,8 +27,14 @@ class Reloaded:
 
 
 def changes(old: Config, new: Config) -> tuple[str, ...]:
-    """Return what changed, each as a key of the file or a route by its name."""
-    return (*_keys(old, new), *_accounts(old, new), *_routes(old.rules, new.rules), *_transfers(old, new))
+    """Return what changed, each as a key of the file, or a route or PBX by its name."""
+    return (
+        *_keys(old, new),
+        *_accounts(old, new),
+        *_pbxs(old, new),
+        *_routes(old.rules, new.rules),
+        *_transfers(old, new),
+    )
 
 
 def values(config: Config, keys: Iterable[str]) -> Mapping[str, Any]:
@@ -53,6 +59,16 @@ def _accounts(old: Config, new: Config) -> Iterator[str]:
     for name in sorted(old.api_keys.keys() | new.api_keys.keys()):
         if old.api_keys.get(name) != new.api_keys.get(name):
             yield f"the API key of account {name}"
+
+
+def _pbxs(old: Config, new: Config) -> Iterator[str]:
+    before, after = ({pbx.name: pbx for pbx in config.pbxs} for config in (old, new))
+    yield from (f'pbx "{name}" removed' for name in before if name not in after)
+    for name, pbx in after.items():
+        if name not in before:
+            yield f'pbx "{name}" added'
+        elif pbx != before[name]:
+            yield f'pbx "{name}" changed'
 
 
 def _routes(old: RuleBook, new: RuleBook) -> Iterator[str]:

@@ -4,6 +4,7 @@ Results go to standard output, problems to standard error. Only this module impo
 """
 
 import asyncio
+import getpass
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from urllib.parse import quote
 
 import typer
 
-from agi_bridge import __version__, app, config, log, metadata
+from agi_bridge import __version__, app, asterisk_conf, config, conversation, flavor, log, metadata
 from agi_bridge.agi.protocol import Request
 from agi_bridge.call import Call, Reason, Result
 from agi_bridge.dialplan import SipUri, dial_options, dial_string, safe_call_id
@@ -38,6 +39,7 @@ from agi_bridge.errors import (
     Problem,
     RecordsError,
 )
+from agi_bridge.first_config import ALL_NUMBERS, FALLBACKS
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.numbers import Numbers
@@ -88,7 +90,7 @@ simulate = typer.Typer(
     help="Play Millis or Asterisk. For trying things without an account or a PBX.", no_args_is_help=True
 )
 commands.add_typer(simulate, name="simulate")
-standby = typer.Typer(help="Make, show and delete what a rule dials while no API answers.", no_args_is_help=True)
+standby = typer.Typer(help="Make, show and delete what is dialled without an API.", no_args_is_help=True)
 commands.add_typer(standby, name="standby")
 
 ConfigOption = Annotated[
@@ -162,6 +164,65 @@ def _top(
     ] = False,
 ) -> None:
     """Take the options that stand before a subcommand."""
+
+
+@commands.command()
+def init(
+    flavor_name: Annotated[
+        str, typer.Option("--flavor", metavar="NAME", help=f"The PBX's distribution: {', '.join(FALLBACKS)}.")
+    ] = "",
+    country: Annotated[str, typer.Option("--country", metavar="CODE", help="Where the PBX is, such as US.")] = "",
+    region: Annotated[str, typer.Option("--region", metavar="REGION", help=f"{' or '.join(REGIONS)}.")] = "",
+    key_from: Annotated[
+        str,
+        typer.Option(
+            "--key-from",
+            metavar="FILE",
+            help="What holds the API key; - is standard input. Without it: MILLIS_API_KEY, or the key written before.",
+        ),
+    ] = "",
+    did: Annotated[
+        list[str] | None,
+        typer.Option("--did", metavar="NUMBER", help=f"A number for the agent, or {ALL_NUMBERS}; repeatable."),
+    ] = None,
+    agent: Annotated[str, typer.Option("--agent", metavar="ID", help="The agent's id at Millis.")] = "",
+    fallback: Annotated[
+        str, typer.Option("--fallback", metavar="PLACE", help="context,extension,priority for whoever gets no agent.")
+    ] = "",
+    config_file: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="FILE",
+            envvar="AGI_BRIDGE_CONFIG",
+            help=f"Default: {DEFAULT_CONFIGS[1]} where that folder is, else {DEFAULT_CONFIGS[0]}.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there; a backup is kept.")] = False,
+) -> int:
+    """Write a first configuration. Asks for what no option says; without a terminal, the options must say it all."""
+    path = Path(config_file or _where_to_begin())
+    if problems := conversation.obstacles(path, force):
+        raise ConfigError(problems)
+    given = {"--flavor": flavor_name, "--country": country, "--region": region, "--did": ",".join(did or ())}
+    given |= {"--agent": agent, "--fallback": fallback}
+    key = conversation.key_at_hand(key_from, path, os.environ, sys.stdin)
+    # A descriptor that was closed before we began is no file at all.
+    if all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
+        terminal = conversation.Terminal(typer.echo, input, getpass.getpass)
+        try:
+            answers = conversation.from_person(given, key, path, terminal)
+        except (EOFError, KeyboardInterrupt):
+            _complain("\nnothing is written")
+            return INTERRUPTED
+    else:
+        answers = conversation.from_flags(given, key)
+    for line in conversation.write(answers, path, force):
+        typer.echo(line)
+    named = () if str(path) in DEFAULT_CONFIGS else ("--config", str(path))
+    typer.echo(f"next: {shlex.join(('agi-bridge', 'asterisk-config', '--flavor', answers.flavor, *named))}")
+    return DONE
 
 
 @commands.command()
@@ -406,6 +467,40 @@ def export(
     return DONE
 
 
+@commands.command("asterisk-config")
+def asterisk_config(
+    flavor_name: Annotated[str, typer.Option("--flavor", metavar="NAME", help=f"One of: {flavor.NAMES}.")],
+    write: Annotated[bool, typer.Option("--write", help="Write the files instead of printing them.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take out again what --write has written.")] = False,
+    directory: Annotated[
+        str | None,
+        typer.Option("--directory", metavar="FOLDER", help="Asterisk's configuration; default: /etc/asterisk."),
+    ] = None,
+    bridge: Annotated[
+        str,
+        typer.Option(
+            "--bridge", metavar="HOST:PORT", help="Where Asterisk reaches the bridge; default: where it listens."
+        ),
+    ] = "",
+    config_file: ConfigOption = None,
+) -> int:
+    """Print or write what Asterisk needs for this bridge. In the files that the distribution leaves alone."""
+    chosen = _known_flavor(flavor_name)
+    folder = Path(directory or "/etc/asterisk")
+    if remove:
+        return _put(folder, flavor.removal(chosen, asterisk_conf.there(folder, chosen)))
+    loaded = _load(config_file, need_keys=False, need_secret=True)
+    found = asterisk_conf.there(folder, chosen) if write or directory else {}
+    planned = flavor.plan(loaded, chosen, asterisk_conf.shipped(), found, _known_address(bridge))
+    if write:
+        return _put(folder, planned)
+    for file in planned.files:
+        # With our two lines, so that what is pasted is found by a later --write.
+        typer.echo(f"# {folder / file.path}\n\n{flavor.placed(file.path, '', file.ours)}")
+    _print_steps(planned.steps)
+    return DONE
+
+
 @simulate.command("millis")
 def simulate_millis(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
@@ -566,6 +661,26 @@ def _named_rule(loaded: config.Config, name: str) -> Rule:
     return rule
 
 
+def _known_flavor(name: str) -> flavor.Flavor:
+    if name not in flavor.FLAVORS:
+        raise typer.BadParameter(f'there is no flavor "{name}"; there are: {flavor.NAMES}', param_hint="--flavor")
+    return flavor.FLAVORS[name]
+
+
+def _known_address(text: str) -> str:
+    try:
+        return text and str(config.parse_address(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--bridge") from None
+
+
+def _put(folder: Path, planned: flavor.Plan) -> int:
+    for line in asterisk_conf.write(folder, planned.files):
+        typer.echo(line)
+    _print_steps(planned.steps)
+    return DONE
+
+
 def _known_region(region: str | None) -> str | None:
     if region is not None and region not in REGIONS:
         raise typer.BadParameter(f"must be {' or '.join(REGIONS)}", param_hint="--region")
@@ -640,10 +755,14 @@ def _route_facts(loaded: config.Config, call: Call, chosen: Route) -> dict[str, 
     }
 
 
-def _load(config_file: str | None, *, need_keys: bool = True) -> config.Config:
+def _load(config_file: str | None, *, need_keys: bool = True, need_secret: bool | None = None) -> config.Config:
     """Read the configuration file; files that it names are relative to its own folder."""
     path = _config_path(config_file)
-    return config.load(_text(path), os.environ, lambda name: (path.parent / name).read_bytes(), need_keys=need_keys)
+
+    def read(name: str) -> bytes:
+        return (path.parent / name).read_bytes()
+
+    return config.load(_text(path), os.environ, read, need_keys=need_keys, need_secret=need_secret)
 
 
 def _record_settings(config_file: str | None) -> tuple[config.RecordSettings, Path, Numbers]:
@@ -698,6 +817,12 @@ def _config_path(config_file: str | None) -> Path:
     if config_file:
         return Path(config_file)
     return next((path for path in map(Path, DEFAULT_CONFIGS) if path.exists()), Path(DEFAULT_CONFIGS[0]))
+
+
+def _where_to_begin() -> str:
+    """Return where a first configuration is written: where an installed bridge looks, else here."""
+    here, installed = DEFAULT_CONFIGS
+    return installed if Path(installed).parent.is_dir() else here
 
 
 def _workers(url: str | None, read: Callable[[], tuple[config.WebSettings, int]]) -> list[config.Address]:
@@ -807,6 +932,15 @@ def _print_line(sender: str, line: str) -> None:
 
 def _print_request(received: Received) -> None:
     typer.echo(f"{received.method} {received.path} {json.dumps(received.body, ensure_ascii=False)}")
+
+
+def _print_steps(steps: Sequence[str]) -> None:
+    typer.echo("\nWhat is left to do:")
+    for number, step in enumerate(steps, 1):
+        first, *more = step.splitlines()
+        typer.echo(f"{number}. {first}")
+        for line in more:
+            typer.echo(f"   {line}")
 
 
 def _print_facts(facts: dict[str, Any], as_json: bool) -> None:

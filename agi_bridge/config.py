@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 DEFAULT_ACCOUNT = "default"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_NAME_RULE = "must be letters, digits, '_', '.' and '-', at most 64, and begin with a letter or digit"
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*", re.ASCII)
 _HTTP_URL = re.compile(
     r"https?://(\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9_.-]+)(?::([0-9]{1,5}))?(?:/[^\s?#]*)?", re.ASCII
@@ -56,6 +57,9 @@ _DATABASE_URL = re.compile(
 # What a dialplan can hold and hand over as it is: no comma, semicolon, quote, bracket, dollar or percent sign.
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}", re.ASCII)
 _SHORTEST_SAFE_SECRET = 16
+
+# Asterisk waits so long before it refuses a login (manager.c, authenticate).
+SHORTEST_LOGIN_SECONDS = 1
 
 # What the shipped site/extensions.conf sets; the operator's own cannot be seen from here.
 SHIPPED_BUDGET_SECONDS = 6
@@ -126,6 +130,18 @@ def _is_host(text: str) -> bool:
     except ValueError:
         return _HOST_NAME.fullmatch(text) is not None
     return True
+
+
+def _host(text: str) -> str:
+    if not _is_host(text):
+        raise ValueError("must be an IP address or a host name")
+    return text
+
+
+def _ami_text(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{1,200}", text):
+        raise ValueError("must be printable signs without blanks, at most 200")
+    return text
 
 
 def _network(text: str) -> str:
@@ -360,6 +376,62 @@ class AccountSettings(_Table):
     api_key_env: str | None = None
 
 
+class PbxSettings(_Table):
+    """`[[pbx]]`: a PBX whose manager interface the bridge may use: who it is, and how it is reached."""
+
+    name: str = ""
+    peers: Annotated[
+        list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_one_or_many), Field(min_length=1)
+    ] = ["127.0.0.1", "::1"]
+    ami_host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
+    ami_port: Annotated[int, Field(ge=1, le=65535)] = 5038
+    ami_user: Annotated[str, AfterValidator(_ami_text)] = "agi-bridge"
+    ami_secret_file: str | None = None
+    ami_secret_env: str | None = None
+    ami_tls: bool = False
+    ami_ca_file: str | None = None
+    ami_connect_timeout_seconds: Seconds = 5.0
+    ami_action_timeout_seconds: Seconds = 5.0
+    ami_ping_seconds: Seconds = 10.0
+    ami_reconnect_seconds: Seconds = 1.0
+    ami_reconnect_limit_seconds: Seconds = 30.0
+    ami_login_retry_seconds: Seconds = 60.0
+    ami_resync_seconds: Seconds = 300.0
+    ami_action_limit: Annotated[int, Field(ge=1, le=10_000)] = 100
+    ami_channel_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    ami_message_limit_bytes: Annotated[int, Field(ge=4096, le=16_777_216)] = 1_048_576
+
+    # Not keys: they come from the environment and from files.
+    _secret: SecretStr = PrivateAttr(default=SecretStr(""))
+    _authority: str = PrivateAttr(default="")
+
+    def with_secret(self, secret: SecretStr, authority: str) -> PbxSettings:
+        """Return these settings with the secret of `ami_user`, and the certificates of `ami_ca_file`."""
+        settings = self.model_copy()
+        settings._secret, settings._authority = secret, authority
+        return settings
+
+    @property
+    def secret(self) -> SecretStr:
+        """Return the secret of `ami_user`."""
+        return self._secret
+
+    @property
+    def authority(self) -> str:
+        """Return the certificates that the PBX's own must come from, in PEM; "" for the machine's authorities."""
+        return self._authority
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Return the networks that this PBX's FastAGI connections come from."""
+        return tuple(ipaddress.ip_network(text) for text in self.peers)
+
+    @property
+    def ami_address(self) -> Address:
+        """Return where its manager interface listens."""
+        return Address(self.ami_host, self.ami_port)
+
+
 class NumberSettings(_Table):
     """`[numbers]`: how numbers are read, and where the called one is found."""
 
@@ -480,6 +552,7 @@ class File(_Table):
     log: LogSettings = LogSettings()
     records: RecordSettings = RecordSettings()
     defaults: DefaultSettings = DefaultSettings()
+    pbx: list[PbxSettings] = []
     route: list[RouteSettings] = []
     transfer: list[TransferSettings] = []
 
@@ -499,20 +572,30 @@ class Config:
     transfers: tuple[Transfer, ...]
     api_keys: Mapping[str, SecretStr]
     warnings: tuple[Problem, ...]
+    pbxs: tuple[PbxSettings, ...] = ()
 
     def with_workers(self, count: int) -> Config:
         """Return the same configuration with another number of workers."""
         return replace(self, agi=self.agi.model_copy(update={"workers": count}))
 
 
-def load(text: str, environ: Mapping[str, str], read_file: ReadFile, *, need_keys: bool = True) -> Config:
+def load(
+    text: str,
+    environ: Mapping[str, str],
+    read_file: ReadFile,
+    *,
+    need_keys: bool = True,
+    need_secret: bool | None = None,
+) -> Config:
     """Read a configuration; raise ConfigError with all its problems.
 
     *read_file* returns the bytes of a file named in the configuration, or raises OSError. Without *need_keys*, a missing
-    Millis key is no problem: nothing will be registered.
+    Millis key is no problem: nothing will be registered. The bridge's own secret is read where *need_secret* says so, else
+    together with the keys.
     """
     file, problems = _checked(_parsed(text))
-    return _Reader(file, problems, environ, read_file).config(need_keys)
+    need_secret = need_keys if need_secret is None else need_secret
+    return _Reader(file, problems, environ, read_file).config(need_keys, need_secret)
 
 
 def where_to_ask(text: str) -> tuple[WebSettings, int]:
@@ -577,7 +660,7 @@ class _Reader:
         self.read_file = read_file
         self.warnings: list[Problem] = []
 
-    def config(self, need_keys: bool) -> Config:
+    def config(self, need_keys: bool, need_secret: bool) -> Config:
         file = self.file
         numbers = Numbers(file.numbers.default_country)
         default_fallback = file.defaults.fallback or ""
@@ -595,7 +678,8 @@ class _Reader:
         self._warn_of_half_a_trial(rules)
         transfers = self._transfers()
         api_keys = self._api_keys(need_keys)
-        secret = self._secret(need_keys)
+        secret = self._secret(need_secret)
+        pbxs = self._pbxs(need_keys)
         records = self.records() if need_keys else file.records
         if self.problems:
             raise ConfigError(self.problems)
@@ -611,6 +695,7 @@ class _Reader:
             transfers,
             api_keys,
             tuple(self.warnings),
+            pbxs,
         )
 
     def _problem(self, path: str, message: str, suggestion: str = "") -> None:
@@ -785,10 +870,7 @@ class _Reader:
             if self._lacks(where, {}, "name"):
                 self._problem(f"{where}: name", "is missing", 'such as name = "sales"; it is in the log of every call')
         elif not _NAME.fullmatch(name):
-            self._problem(
-                f"{where}: name",
-                "must be letters, digits, '_', '.' and '-', at most 64, and begin with a letter or digit",
-            )
+            self._problem(f"{where}: name", _NAME_RULE)
         return where
 
     def _no_name_twice(self, routes: Iterable[RouteSettings]) -> None:
@@ -965,10 +1047,10 @@ class _Reader:
                 self._problem(path, "there is no Millis API key", self._key_suggestion(name))
         return keys
 
-    def _secret(self, need_keys: bool) -> SecretStr:
+    def _secret(self, need_secret: bool) -> SecretStr:
         """Return what a request must know: from the environment, else from the file."""
         secret, path, name = self.environ.get("AGI_BRIDGE_SECRET", "").strip(), "AGI_BRIDGE_SECRET", ""
-        if not secret and self.file.agi.secret_file and need_keys:
+        if not secret and self.file.agi.secret_file and need_secret:
             path, name = "agi.secret_file", self.file.agi.secret_file
             content = self._read(path, name)
             secret = (content or "").strip()
@@ -999,6 +1081,111 @@ class _Reader:
                 self._problem("records.password_file", f"{records.password_file} is empty")
         return records.with_secrets(SecretStr(password), SecretStr(environ_url))
 
+    def _pbx_names(self) -> None:
+        """Report a PBX that cannot be told from others."""
+        seen: set[str] = set()
+        for number, pbx in enumerate(self.file.pbx, 1):
+            where = f'pbx "{pbx.name}"' if pbx.name else f"pbx {number}"
+            if not pbx.name:
+                if self._lacks(where, {}, "name"):
+                    self._problem(
+                        f"{where}: name", "is missing", 'such as name = "hq"; it is in the log and the metrics'
+                    )
+            elif not _NAME.fullmatch(pbx.name):
+                self._problem(f"{where}: name", _NAME_RULE)
+            elif pbx.name in seen:
+                self._problem(where, "the name is given to two PBXs", "rename one of them")
+            seen.add(pbx.name)
+
+    def _pbxs(self, need_keys: bool) -> tuple[PbxSettings, ...]:
+        """Return the PBXs, each with its secret, after a look at how they fit together."""
+        pbxs = self.file.pbx
+        self._pbx_names()
+        for number, pbx in enumerate(pbxs, 1):
+            where = f'pbx "{pbx.name}"' if pbx.name else f"pbx {number}"
+            self._peers_can_connect(where, pbx)
+            self._pbx_times_fit(where, pbx)
+            if not pbx.ami_tls and not _is_here(pbx.ami_host):
+                self.warnings.append(
+                    Problem(
+                        f"{where}: ami_tls",
+                        f"is off, so the secret goes to {pbx.ami_host} unencrypted",
+                        "turn it on, or keep both ends in a network of their own",
+                    )
+                )
+        self._no_peer_twice()
+        return tuple(self._with_secret(number, pbx, need_keys) for number, pbx in enumerate(pbxs, 1))
+
+    def _peers_can_connect(self, where: str, pbx: PbxSettings) -> None:
+        """Report a PBX whose calls would never reach us."""
+        if any(problem.path.startswith("agi.allow") for problem in self.problems):
+            return
+        if not any(_overlap(peer, network) for peer in pbx.networks for network in self.file.agi.networks):
+            self._problem(
+                f"{where}: peers",
+                "allow under [agi] has none of these addresses, so this PBX could not connect",
+                "allow them there, or correct them here",
+            )
+
+    def _pbx_times_fit(self, where: str, pbx: PbxSettings) -> None:
+        if pbx.ami_reconnect_seconds > pbx.ami_reconnect_limit_seconds:
+            self._problem(
+                f"{where}: ami_reconnect_seconds", "is longer than ami_reconnect_limit_seconds, which it grows to"
+            )
+        if pbx.ami_connect_timeout_seconds <= SHORTEST_LOGIN_SECONDS:
+            self.warnings.append(
+                Problem(
+                    f"{where}: ami_connect_timeout_seconds",
+                    "is over before Asterisk says that a secret is wrong, which takes it a second",
+                    "allow two seconds or more",
+                )
+            )
+
+    def _no_peer_twice(self) -> None:
+        """Report an address that would be two PBXs at once."""
+        unread = {problem.path.partition(": ")[0] for problem in self.problems if ": peers" in problem.path}
+        for number, pbx in enumerate(self.file.pbx):
+            for other in self.file.pbx[:number]:
+                if {f'pbx "{pbx.name}"', f'pbx "{other.name}"'} & unread:
+                    continue  # the defaults stand in for what could not be read
+                if pbx.name != other.name and any(_overlap(a, b) for a in pbx.networks for b in other.networks):
+                    self._problem(
+                        f'pbx "{pbx.name}": peers',
+                        f'has an address that "{other.name}" has too, so nobody could tell whose a call is',
+                        "give each PBX its own",
+                    )
+
+    def _with_secret(self, number: int, pbx: PbxSettings, need_keys: bool) -> PbxSettings:
+        """Return a PBX with the secret of its manager user and with its authority's certificates, as far as they are needed."""
+        if not need_keys:
+            return pbx
+        where = f'pbx "{pbx.name}"' if pbx.name else f"pbx {number}"
+        path, name = f"{where}: ami_secret_file", pbx.ami_secret_file
+        secret = self.environ.get(pbx.ami_secret_env or "", "").strip()
+        unread = False
+        if not secret and name:
+            content = self._read(path, name)
+            secret, unread = (content or "").strip(), content is None
+        if not (secret.isascii() and secret.isprintable()) or ";" in secret:
+            self._problem(path, "the secret holds signs that manager.conf cannot carry", "letters and digits will do")
+        elif not secret and not unread:
+            hint = (
+                f"set {pbx.ami_secret_env}" if pbx.ami_secret_env else "name an environment variable in ami_secret_env"
+            )
+            self._problem(path, f"there is no secret for {pbx.ami_user}", f"{hint}, or a file in ami_secret_file")
+        return pbx.with_secret(SecretStr(secret), self._authority(where, pbx))
+
+    def _authority(self, where: str, pbx: PbxSettings) -> str:
+        if pbx.ami_ca_file is None:
+            return ""
+        path = f"{where}: ami_ca_file"
+        if not pbx.ami_tls:
+            self._problem(path, "is of no use without ami_tls = true")
+        content = self._read(path, pbx.ami_ca_file)
+        if content is not None and "-----BEGIN CERTIFICATE-----" not in content:
+            self._problem(path, f"{pbx.ami_ca_file} holds no certificate in PEM")
+        return content or ""
+
     def _key_suggestion(self, name: str) -> str:
         if name == DEFAULT_ACCOUNT:
             return "set MILLIS_API_KEY, or name a file in MILLIS_API_KEY_FILE or api_key_file"
@@ -1006,6 +1193,18 @@ class _Reader:
         if variable:
             return f"set {variable}, or name a file in api_key_file"
         return "name a file in api_key_file, or an environment variable in api_key_env"
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def _is_here(host: str) -> bool:
+    """Return whether a connection to *host* stays on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _meet(one: Address, other: Address) -> bool:
@@ -1050,9 +1249,9 @@ def _problem(found: Any, raw: Mapping[str, Any]) -> Problem:
         phone = "did" in place or "caller" in place
         hint = f'write "{value}"' + (' with its "+" and leading zeros' if phone else "")
         return Problem(path, f"the number {value} has no quotes", hint)
-    if kind == "list_type" and place in (("route",), ("transfer",)):
+    if kind == "list_type" and place in (("route",), ("pbx",), ("transfer",)):
         hint = f"write [[{path}]], with two brackets on each side"
-        return Problem(path, f"is one table, but {path}s are a list", hint)
+        return Problem(path, f"is one table, but {'PBXs' if path == 'pbx' else path + 's'} are a list", hint)
     if kind == "value_error":
         error = found["ctx"]["error"]
         hint = 'write a number, or a pattern such as "_1NXXNXXXXXX" or "_X."' if isinstance(error, PatternError) else ""
@@ -1083,12 +1282,12 @@ def _remove(place: Sequence[Any], raw: Any) -> None:
 
 
 def _path(place: Sequence[Any], raw: Mapping[str, Any]) -> str:
-    """Return a place in the file as the operator knows it: a route by its name, list members counted from 1."""
+    """Return a place in the file as the operator knows it: a route or PBX by its name, list members counted from 1."""
     head = ""
-    if place[0] == "route" and len(place) > 1:
-        table = raw["route"][place[1]]
+    if place[0] in ("route", "pbx") and len(place) > 1:
+        table = raw[place[0]][place[1]]
         name = table.get("name") if isinstance(table, dict) else None
-        head = f'route "{name}"' if name and isinstance(name, str) else f"route {place[1] + 1}"
+        head = f'{place[0]} "{name}"' if name and isinstance(name, str) else f"{place[0]} {place[1] + 1}"
         place = place[2:]
     words = (f"[{part + 1}]" if isinstance(part, int) else "." + (part or '""') for part in place)
     tail = "".join(words).removeprefix(".")

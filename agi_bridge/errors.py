@@ -7,13 +7,23 @@
     ├── WorkerFailed             the operator: a worker process that did not start
     ├── RecordsError             the operator: the database of records is away, or cannot be ours
     │   └── RecordRefused        a record that the database does not take, whenever it is asked
+    ├── CannotPlace              the operator: Asterisk's files are not such that our part could be put into them
     ├── AgiError
     │   ├── AgiProtocolError     whoever connected: not AGI, or forged
     │   ├── AgiRefused           Asterisk did not carry out a command
     │   ├── AgiTimeout           Asterisk left a command unanswered
     │   ├── CallerHungUp         the caller left; nobody's fault
     │   └── SessionLost          the connection closed before the conversation was over
-    ├── UnsafeText               a text that must not reach an AGI command or a dial string
+    ├── AmiError
+    │   ├── AmiUnreachable       no connection to a PBX's manager interface, or one that broke
+    │   ├── AmiRefused           the operator: the manager interface does not let us log in
+    │   ├── AmiTimeout           an action was not answered in time
+    │   ├── AmiBusy              our own limit: too many actions under way
+    │   ├── AmiNonsense          whoever answered: not Asterisk's manager interface, or forged
+    │   └── AmiRejected          Asterisk did not carry out an action
+    │       ├── NoSuchChannel    the channel it was about is gone
+    │       └── NotPermitted     the operator: the manager user lacks a class
+    ├── UnsafeText               a text that must not reach an AGI command, an AMI action or a dial string
     └── MillisError
         ├── MillisUnreachable    no connection, or one that broke
         ├── MillisTimeout        no answer within the deadline
@@ -85,6 +95,10 @@ class RecordRefused(RecordsError):
     """The database is well, but does not take what it was given."""
 
 
+class CannotPlace(BridgeError):
+    """Our part cannot be put into Asterisk's files, or taken out of them, as they are; nothing has been changed."""
+
+
 class AgiError(BridgeError):
     """The conversation with Asterisk failed."""
 
@@ -117,8 +131,55 @@ class SessionLost(AgiError):
     outcome = Outcome(Result.PBX, Reason.SESSION_LOST)
 
 
+class AmiError(BridgeError):
+    """Something asked of a PBX's manager interface did not come about; no call is decided by that.
+
+    Where `may_be_done` is true, the PBX may have carried it out all the same.
+    """
+
+    may_be_done = False
+
+
+class AmiUnreachable(AmiError):
+    """There is no connection, or it broke before an answer came; *sent* says that the action had gone out."""
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.may_be_done = sent
+
+
+class AmiRefused(AmiError):
+    """The user or the secret is wrong, or the user may not come from here."""
+
+
+class AmiTimeout(AmiError):
+    """An action was sent, and not answered in time."""
+
+    may_be_done = True
+
+
+class AmiBusy(AmiError):
+    """Our own limit on actions under way is reached; an action does not queue."""
+
+
+class AmiNonsense(AmiError):
+    """What came is not what a manager interface says, or cannot be told from a forgery."""
+
+
+class AmiRejected(AmiError):
+    """Asterisk answered that it did not carry out the action."""
+
+
+class NoSuchChannel(AmiRejected):
+    """The channel is gone: the call is over, or it never was."""
+
+
+class NotPermitted(AmiRejected):
+    """The user of the manager interface lacks a class that the action needs."""
+
+
 class UnsafeText(BridgeError):
-    """A text holds something that AGI or Dial would take for more than text."""
+    """A text holds something that AGI, AMI or Dial would take for more than text."""
 
 
 class MillisError(BridgeError):

@@ -14,8 +14,9 @@ def replace_text(path: Path, text: str, *, mode: int = 0o644) -> Path | None:
     """Make *text* the content of the file at *path*; return where the former content is kept, None where there was none.
 
     The text is written beside the file and then takes its name, so a reader, or a power cut, sees the old file or the new
-    one. A file that exists keeps its owner and permissions; a new one gets *mode*, in octal as for chmod. What is there
-    already is left as it is, and no backup is made of it. A symbolic link stays one; the file that it names is replaced.
+    one. A file that exists keeps its owner and permissions; a new one gets *mode*, in octal as for chmod, and the owner of its
+    folder. What is there already is left as it is, and no backup is made of it. A symbolic link stays one; the file that it
+    names is replaced.
 
     Raises OSError, in which case nothing has changed.
     """
@@ -36,11 +37,12 @@ def _write(path: Path, content: bytes, *, like: Path | None, mode: int) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as beside:
+            owned = (like or path.parent).stat()
             if like is not None:
-                owned = like.stat()
                 mode = owned.st_mode & 0o7777
-                if (owned.st_uid, owned.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(beside.fileno(), owned.st_uid, owned.st_gid)
+            # Root writes for the service that owns the folder; nobody else can give a file away.
+            if (owned.st_uid, owned.st_gid) != (os.geteuid(), os.getegid()) and (like is not None or os.geteuid() == 0):
+                os.fchown(beside.fileno(), owned.st_uid, owned.st_gid)
             os.fchmod(beside.fileno(), mode)
             beside.write(content)
             beside.flush()

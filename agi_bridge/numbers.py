@@ -71,6 +71,11 @@ def known_country(country: str) -> bool:
     return country in phonenumbers.SUPPORTED_REGIONS
 
 
+def calling_code(country: str) -> int:
+    """Return what the numbers of a known *country* begin with after the plus sign, such as 49 for "DE"."""
+    return phonenumbers.country_code_for_region(country)
+
+
 def without_fluff(text: str) -> str:
     """Return *text* without hyphens and blanks, which make a number readable and mean nothing (pbx.c, ext_strncpy)."""
     return text.replace("-", "").replace(" ", "")

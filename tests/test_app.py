@@ -167,6 +167,24 @@ async def test_sighup_with_a_bad_file_changes_nothing_and_says_why(tmp_path: Pat
     assert "agi_bridge_reload_failures_total 1.0" in metrics.splitlines()
 
 
+async def test_a_reload_takes_up_a_pbx_and_readiness_does_not_depend_on_it(tmp_path: Path):
+    """A PBX that is not there is watched from the reload on, in the metrics, and keeps nobody from being served."""
+    table = '[[pbx]]\nname = "hq"\nami_secret_env = "MILLIS_API_KEY"\nami_port = 1\n'
+    async with SimulatedMillis() as millis, bridge(millis, tmp_path) as (served, host, port):
+        write_config(tmp_path, millis, more=table)
+        _, body = await served.get("/reload", "POST", **{"agi-bridge": "reload"})
+        trouble = await served.wrote("no connection to a PBX", pbx="hq")
+        status, _ = await served.get("/readyz")
+        played = await play_call(host, port, arguments=DID)
+        _, metrics = await served.get("/metrics")
+
+    assert (json.loads(body)["changed"], status) == (['pbx "hq" added'], 200)
+    assert trouble["why"] == "hq at 127.0.0.1:1: Connection refused"
+    assert played.variables["MILLIS_STATUS"] == "ok"
+    assert 'agi_bridge_ami_connected{pbx="hq"} 0.0' in metrics.splitlines()
+    assert 'agi_bridge_ami_followed_calls{pbx="hq"} 1.0' in metrics.splitlines()
+
+
 async def test_a_key_that_needs_a_restart_is_named(tmp_path: Path):
     """A reload cannot move the listening sockets, and says so instead of pretending."""
     async with SimulatedMillis() as millis, bridge(millis, tmp_path) as (served, _, _):

@@ -74,6 +74,7 @@ class FakeSession:
             "language": "en",
         }
         self.request = Request(defaults | fields)
+        self.peer = "127.0.0.1"
         self.hung_up = False
         self.failed = False
         self.closed = False
@@ -846,6 +847,7 @@ async def test_an_agent_that_hangs_up_at_once_has_not_served_the_caller(
     [
         ("PJSIP/trunk-00000001", "ANSWER", "caller"),
         ("PJSIP/trunk-00000001", "CANCEL", "caller"),
+        ("PJSIP/millis-00000002", "CANCEL", "caller"),
         ("PJSIP/millis-00000002", "ANSWER", "agent"),
         ("", "ANSWER", "pbx"),
         ("", "BUSY", ""),
@@ -1095,3 +1097,44 @@ async def test_a_recorder_that_fails_reaches_no_call():
 
     assert session.set["MILLIS_STATUS"] == "ok"
     assert [line["event"] for line in lines] == ["call", "a call was not recorded"]
+# The call's channels, followed in its PBX.
+
+
+class FakeWatcher:
+    """Notes whom to follow, and stumbles if the test says so."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.followed: list[tuple[str, ...]] = []
+        self._error = error
+
+    def follow(self, peer: str, bridge_call_id: str, channel: str, uniqueid: str, linkedid: str) -> None:
+        """Note a call, and what is known of its linkedid."""
+        self.followed.append((peer, bridge_call_id, channel, uniqueid, linkedid))
+        if self._error:
+            raise self._error
+
+
+async def followed(watcher: FakeWatcher, session: FakeSession) -> FakeSession:
+    """Answer a session under the eyes of a watcher."""
+    loaded = config.load(CONFIG, {"MILLIS_API_KEY": "k"}, lambda name: b"")
+    watched = Bridge(loaded, FakeMillis(), lambda: datetime.now(UTC), lambda: 0.0, watcher=watcher)
+    await watched.handle(session)
+    return session
+
+
+async def test_call_is_followed_in_its_pbx():
+    """The PBX is known by its address, the caller's channel by its uniqueid, and the rest by the linkedid once that is known."""
+    watcher, session = FakeWatcher(), FakeSession(arg_1="bridge_call_id=ours-42")
+    session.peer = "10.0.0.7"
+    session.values["${CHANNEL(linkedid)}"] = "1700000000.0"
+    await followed(watcher, session)
+
+    known = ("10.0.0.7", "ours-42", "PJSIP/trunk-00000001", "1700000000.1")
+    assert watcher.followed == [(*known, ""), (*known, "1700000000.0")]
+
+
+async def test_call_goes_on_where_it_cannot_be_followed():
+    """Whatever goes wrong there, the caller reaches the agent."""
+    session = await followed(FakeWatcher(RuntimeError("out of order")), FakeSession())
+
+    assert session.set["MILLIS_STATUS"] == "ok"

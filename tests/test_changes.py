@@ -46,6 +46,26 @@ def test_what_changed_is_told(before, after, told):
     assert changes(load(OLD), load(OLD.replace(before, after))) == told
 
 
+def test_pbxs_are_told_by_their_names():
+    """A PBX that came, went or changed is named; what changed in it may be its secret, and is not shown."""
+    table = '[[pbx]]\nname = "{}"\nami_secret_env = "{}"\npeers = "{}"\n'
+    environ = {"MILLIS_API_KEY": "k", "A": "one-secret", "B": "another-secret"}
+    hq, branch, again, home = (
+        OLD + table.format(*row)
+        for row in (
+            *(("hq", "A", "10.0.0.1"), ("branch", "A", "10.0.0.2"), ("hq", "B", "10.0.0.1"), ("home", "A", "10.0.0.3")),
+        )
+    )
+    before = config.load(hq, environ, lambda name: b"")
+    for after, told in (
+        (hq, ()),
+        (again, ('pbx "hq" changed',)),
+        (branch, ('pbx "hq" removed', 'pbx "branch" added')),
+        (home, ('pbx "hq" removed', 'pbx "home" added')),
+    ):
+        assert changes(before, config.load(after, environ, lambda name: b"")) == told
+
+
 def test_another_order_is_a_change():
     """The first rule that matches wins, so the order counts."""
     head, first, second = OLD.partition("[[route]]")[0], *OLD.split("[[route]]")[1:]

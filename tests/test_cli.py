@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -127,14 +128,16 @@ def table(out):
     [
         (
             "",
-            ["serve     Take calls until stopped.", "check     Name all that is wrong", "Exit codes: 0 done, 1 it did"],
+            ["Take calls until stopped.", "Name all that is wrong", "Exit codes: 0 done, 1 it did"],
         ),
+        ("init", ["Write a first configuration.", "--key-from FILE", "--did NUMBER", "--force"]),
         ("serve", ["Take calls until stopped.", "-c, --config FILE", "[env var: AGI_BRIDGE_CONFIG]"]),
         ("health", ["Ask a running bridge whether it is ready.", "--url URL", "--json"]),
         ("reload", ["Make the running bridge read its configuration anew.", "--url URL", "--json"]),
         ("check", ["Name all that is wrong with the configuration.", "--json"]),
         ("route", ["--did NUMBER", "[required]", "--arg NAME=VALUE", "[default: from-trunk]"]),
         ("register", ["Register one call with Millis, and dial nothing.", "--caller NUMBER"]),
+        ("asterisk-config", ["--flavor NAME", "plain, freepbx, issabel, vitalpbx", "--write", "--remove"]),
         ("standby", ["create  Have Millis keep a SIP URI for a rule's agent.", "list    Show the standby URI of each"]),
         ("standby create", ["--rule NAME", "[required]", "--region REGION", "us-west or eu-west."]),
         ("standby list", ["Millis cannot be asked"]),
@@ -195,6 +198,16 @@ def test_no_command_shows_the_help(run, command):
         ),
         (
             "simulate call --did 1 --bridge 4573",
+            "Error: Invalid value for --bridge: must be an address and a port, such as 127.0.0.1:4573 or [::1]:4573",
+        ),
+        ("asterisk-config", "Error: Missing option '--flavor'."),
+        (
+            "asterisk-config --flavor elastix",
+            'Error: Invalid value for --flavor: there is no flavor "elastix"; '
+            "there are: plain, freepbx, issabel, vitalpbx",
+        ),
+        (
+            "asterisk-config --flavor plain --bridge bridge",
             "Error: Invalid value for --bridge: must be an address and a port, such as 127.0.0.1:4573 or [::1]:4573",
         ),
         (
@@ -262,7 +275,9 @@ route "sales": agent_config_file: cannot read gone.json: No such file or directo
 """
 
 
-@pytest.mark.parametrize("command", ["check", "serve", "route --did 1", "register --did 1", "standby list"])
+@pytest.mark.parametrize(
+    "command", ["check", "serve", "route --did 1", "register --did 1", "standby list", "asterisk-config --flavor plain"]
+)
 def test_every_command_tells_all_problems_of_the_configuration(run, tmp_path, command):
     """With a configuration that is wrong nothing starts: every problem is a line on standard error, exit code 2."""
     (tmp_path / "bridge.toml").write_text(WRONG)
@@ -505,6 +520,107 @@ def test_register_needs_a_key(run, configured, monkeypatch):
         "millis.api_key_file: there is no Millis API key "
         "(set MILLIS_API_KEY, or name a file in MILLIS_API_KEY_FILE or api_key_file)\n"
     )
+
+
+# Asterisk's own configuration.
+
+
+@pytest.fixture
+def freepbx(tmp_path, configured, monkeypatch):
+    """A folder as FreePBX leaves it, and a configuration whose address can be written down."""
+    monkeypatch.setenv("AGI_BRIDGE_SECRET", "a-secret-of-twenty-signs")
+    text = (tmp_path / "bridge.toml").read_text()
+    (tmp_path / "bridge.toml").write_text(text.replace("127.0.0.1:0", "127.0.0.1:4573"))
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "extensions_additional.conf").write_text("[from-internal-additional]\n")
+    (folder / "extensions_custom.conf").write_text("[mine]\nexten => s,1,Hangup()\n")
+    return folder
+
+
+def texts(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_asterisk_config_prints_files_and_steps(run, freepbx):
+    """Without --write, each file's part is printed below its path, then what is left to do; nothing is touched."""
+    before = texts(freepbx)
+    code, out, err = run("asterisk-config", "--flavor", "freepbx")
+
+    assert (code, err) == (DONE, "")
+    assert re.findall("^# .*", out, re.MULTILINE) == [
+        "# /etc/asterisk/pjsip_custom.conf",
+        "# /etc/asterisk/globals_custom.conf",
+        "# /etc/asterisk/extensions_custom.conf",
+    ]
+    assert out.count("\n; >>> agi_bridge: ") == out.count("\n; <<< agi_bridge\n") == 3
+    assert "\nMILLIS_DEFAULT_FALLBACK = millis-fallback,s,1\n" in out
+    assert "\nMILLIS_SECRET = a-secret-of-twenty-signs\n" in out
+    steps = out.partition("\nWhat is left to do:\n")[2].splitlines()
+    assert [step[:3] for step in steps] == ["1. ", "2. ", "3. ", "4. "]
+    assert texts(freepbx) == before
+
+
+def test_asterisk_config_writes_once(run, freepbx):
+    """With --write the files are written and named, what was there is kept, and a second run changes nothing."""
+    arguments = ("asterisk-config", "--flavor", "freepbx", "--write", "--directory", str(freepbx))
+    first, once = run(*arguments), texts(freepbx)
+    second = run(*arguments)
+
+    assert first[0] == second[0] == DONE
+    assert first[1].splitlines()[:3] == [
+        f"{freepbx}/pjsip_custom.conf: written",
+        f"{freepbx}/globals_custom.conf: written",
+        f"{freepbx}/extensions_custom.conf: written, "
+        f"what was there is in {freepbx}/extensions_custom.conf.before-agi-bridge",
+    ]
+    assert second[1].count("nothing to change") == 3
+    assert texts(freepbx) == once
+    assert once["extensions_custom.conf"].startswith("[mine]\nexten => s,1,Hangup()\n; >>> agi_bridge")
+
+
+def test_asterisk_config_is_taken_out_again(run, freepbx):
+    """With --remove the administrator's text is left as it was."""
+    arguments = ("asterisk-config", "--flavor", "freepbx", "--directory", str(freepbx))
+    run(*arguments, "--write")
+    code, _, err = run(*arguments, "--remove")
+
+    assert (code, err) == (DONE, "")
+    assert (freepbx / "extensions_custom.conf").read_text() == "[mine]\nexten => s,1,Hangup()\n"
+    assert (freepbx / "globals_custom.conf").read_text() == ""
+
+
+HURDLES = {
+    "no-end": ("extensions_custom.conf", b"; >>> agi_bridge: x\n[millis]\n", "our part must begin with one line"),
+    "latin-1": ("globals_custom.conf", b"; Caf\xe9\n", "is not UTF-8 text in line 1"),
+    "trunk": ("pjsip.endpoint.conf", b"[millis]\ntype=endpoint\n", "rename the trunk or extension of that name"),
+}
+
+
+@pytest.mark.parametrize("name", HURDLES)
+def test_asterisk_config_writes_all_or_nothing(run, freepbx, name):
+    """What stands in the way is told in one line with its remedy, exit code 1, and no file is touched."""
+    path, content, said = HURDLES[name]
+    (freepbx / path).write_bytes(content)
+    before = {each.name: each.read_bytes() for each in freepbx.iterdir()}
+
+    code, out, err = run("asterisk-config", "--flavor", "freepbx", "--write", "--directory", str(freepbx))
+
+    assert (code, out, err.count("\n")) == (FAILED, "", 1)
+    assert err.startswith("agi-bridge: ")
+    assert said in err
+    assert {each.name: each.read_bytes() for each in freepbx.iterdir()} == before
+
+
+def test_asterisk_config_reads_the_secret_but_no_key(run, freepbx, tmp_path, monkeypatch):
+    """The secret comes from its file too; the Millis key is nobody's business here."""
+    monkeypatch.delenv("AGI_BRIDGE_SECRET")
+    monkeypatch.delenv("MILLIS_API_KEY")
+    (tmp_path / "secret").write_text("from-a-file-of-its-own\n")
+    text = (tmp_path / "bridge.toml").read_text().replace("[agi]", '[agi]\nsecret_file = "secret"')
+    (tmp_path / "bridge.toml").write_text(text)
+
+    assert "\nMILLIS_SECRET = from-a-file-of-its-own\n" in run("asterisk-config", "--flavor", "freepbx")[1]
 
 
 # The standby URI of a rule.

@@ -75,13 +75,15 @@ def first_codes(part: str, first_column: str) -> list[str]:
 
 def read_example_file(name: str) -> bytes:
     """Stand in for the files that the examples name."""
+    if name.endswith(".crt"):
+        return b"-----BEGIN CERTIFICATE-----"
     return b'{"language": "en-US"}' if name.endswith(".json") else b"a-key-of-twenty-signs"
 
 
 def load(example: str) -> config.Config:
     """Load an example; one that shows only a part is given a rule, without which no configuration is complete."""
     whole = example if "[[route]]" in example else example + MINIMAL_ROUTE
-    environ = {"MILLIS_API_KEY": "key", "GLOBEX_MILLIS_KEY": "key"}
+    environ = {"MILLIS_API_KEY": "key", "GLOBEX_MILLIS_KEY": "key", "BRANCH_AMI_SECRET": "secret"}
     return config.load(whole, environ, read_example_file)
 
 
@@ -96,6 +98,7 @@ TABLES: dict[str, tuple[type[BaseModel], set[str]]] = {
     "`[numbers]`": (config.NumberSettings, set()),
     "`[metadata]`": (config.MetadataSettings, set()),
     "`[log]`": (config.LogSettings, set()),
+    "`[[pbx]]`": (config.PbxSettings, set()),
     "`[[route]]`": (config.RouteSettings, set(config.DefaultSettings.model_fields)),
     "`[defaults]`": (config.DefaultSettings, set()),
     "`[[transfer]]`": (config.TransferSettings, set()),

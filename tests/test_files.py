@@ -75,3 +75,16 @@ def test_owner_of_a_file_that_exists_stays(tmp_path):
     assert backup is not None
 
     assert [(p.stat().st_uid, p.stat().st_gid) for p in (path, backup)] == [owner] * 2
+
+
+def test_new_file_has_the_owner_of_its_folder(tmp_path):
+    """What root writes into the folder of a service, the service can read."""
+    folder = tmp_path / "asterisk"
+    folder.mkdir()
+    owner = (12345, 23456) if os.geteuid() == 0 else (os.geteuid(), os.getegid())  # only root may give a file away
+    os.chown(folder, *owner)
+
+    replace_text(folder / "a.conf", "one")
+
+    written = (folder / "a.conf").stat()
+    assert (written.st_uid, written.st_gid) == owner

@@ -111,6 +111,7 @@ class Metrics(Collector):
         yield from _of_regions(now)
         if now.records is not None:
             yield from _of_records(now.records)
+        yield from _of_pbxs(now)
         yield from _of_process(now)
 
     def _of_calls(self) -> Iterator[Metric]:
@@ -201,6 +202,46 @@ def _of_records(now: RecordsState) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "agi_bridge_record_database_up", "1 while reports of calls become records, else 0.", now.database_is_well
     )
+
+
+def _of_pbxs(now: Snapshot) -> Iterator[Metric]:
+    of_pbx = ("pbx",)
+    connected = GaugeMetricFamily(
+        "agi_bridge_ami_connected",
+        "1 while the bridge is logged in to a PBX's manager interface, else 0.",
+        labels=of_pbx,
+    )
+    calls = GaugeMetricFamily(
+        "agi_bridge_ami_followed_calls", "Calls whose channels are followed in a PBX at this moment.", labels=of_pbx
+    )
+    channels = GaugeMetricFamily("agi_bridge_ami_followed_channels", "Their channels at this moment.", labels=of_pbx)
+    logins = CounterMetricFamily("agi_bridge_ami_logins", "How often the bridge logged in to a PBX.", labels=of_pbx)
+    failures = CounterMetricFamily(
+        "agi_bridge_ami_failures", "Why a connection to a PBX was not made, or ended.", labels=("pbx", "why")
+    )
+    actions = CounterMetricFamily(
+        "agi_bridge_ami_actions", "What was asked of a PBX, by how it went.", labels=("pbx", "action", "result")
+    )
+    left_out = CounterMetricFamily(
+        "agi_bridge_ami_left_out_messages",
+        "Messages of a PBX that were not used, because they could not be read or trusted.",
+        labels=of_pbx,
+    )
+    forgotten = CounterMetricFamily(
+        "agi_bridge_ami_forgotten_calls", "Calls no longer followed, because there were too many.", labels=of_pbx
+    )
+    for name, pbx in now.pbxs.items():
+        connected.add_metric((name,), pbx.connected)
+        calls.add_metric((name,), pbx.followed_calls)
+        channels.add_metric((name,), pbx.followed_channels)
+        logins.add_metric((name,), pbx.logins)
+        left_out.add_metric((name,), pbx.left_out)
+        forgotten.add_metric((name,), pbx.forgotten_calls)
+        for why, count in sorted(pbx.failures.items()):
+            failures.add_metric((name, why), count)
+        for (action, result), count in sorted(pbx.actions.items()):
+            actions.add_metric((name, action, result), count)
+    yield from (connected, calls, channels, logins, failures, actions, left_out, forgotten)
 
 
 def _of_process(now: Snapshot) -> Iterator[Metric]:

@@ -22,11 +22,25 @@ class RecordsState:
 
 
 @dataclass(frozen=True, slots=True)
+class PbxState:
+    """The connection to the manager interface of one PBX. `failures` counts why there was none, `actions` each by how it went."""
+
+    connected: bool = False
+    logins: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    actions: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    left_out: int = 0
+    followed_calls: int = 0
+    followed_channels: int = 0
+    forgotten_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One process of the bridge. `not_ready` says why new calls are not welcome; it is empty where they are.
 
     `needs_restart` names the keys that were changed but wait for a restart. `door` has the server's counters by their names, `region_states` the state of each region, and `region_changes` how
-    often each region entered each state.
+    often each region entered each state. `pbxs` has the PBXs that are configured, by their names.
     """
 
     version: str
@@ -46,3 +60,4 @@ class Snapshot:
     region_states: Mapping[str, str] = field(default_factory=dict)
     region_changes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     records: RecordsState | None = None
+    pbxs: Mapping[str, PbxState] = field(default_factory=dict)

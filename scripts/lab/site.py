@@ -36,10 +36,11 @@ class SiteSettings:
     trunk: str = "127.0.0.2"
     # The authority that the agent's TLS certificate must come from, in PEM; the machine's authorities if empty.
     ca_certificate: str = ""
-    # More of the same: text added to site/extensions.conf and site/pjsip.conf.
+    # More of the same: text added to site/extensions.conf, site/pjsip.conf and site/manager.conf.
     dialplan: str = ""
     pjsip: str = ""
-    # Whole files that take the place of shipped ones, or stand beside them: name -> text.
+    manager: str = ""
+    # Whole files that take the place of shipped ones, or stand beside them: name -> text. A name may be in a folder.
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -47,6 +48,7 @@ def write_configuration(folder: Path, seen: Path, site: SiteSettings, slot: Slot
     """Copy the shipped configuration to *folder*, which Asterisk knows as *seen*, and edit its site files."""
     shutil.copytree(SHIPPED, folder)
     for name, text in {**_LEFT_TO_THE_PACKAGE, **site.files}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     sip = {
         "site-udp.bind": f"{ADDRESS}:{slot.sip_port}",
@@ -69,7 +71,7 @@ def write_configuration(folder: Path, seen: Path, site: SiteSettings, slot: Slot
     )
     rtp = slot.rtp_ports
     _edit(folder / "site/rtp.conf", {".rtpstart": str(rtp.start), ".rtpend": str(rtp.stop - 1)})
-    _edit(folder / "site/manager.conf", {".port": str(slot.manager_port)})
+    _edit(folder / "site/manager.conf", {".port": str(slot.manager_port)}, site.manager)
 
 
 def edited(text: str, values: Mapping[str, str]) -> str:

@@ -31,7 +31,10 @@ def asterisk() -> Asterisk:
 def site() -> SiteSettings:
     """The site of every PBX: the shipped configuration, and what the tests add to it."""
     return SiteSettings(
-        trunk=TRUNK, dialplan=(HERE / "extensions.conf").read_text(), pjsip=(HERE / "pjsip.conf").read_text()
+        trunk=TRUNK,
+        dialplan=(HERE / "extensions.conf").read_text(),
+        pjsip=(HERE / "pjsip.conf").read_text(),
+        manager=(HERE / "manager.conf").read_text(),
     )
 
 

@@ -25,6 +25,7 @@ from lab import Pbx
 from agi_bridge import app
 from agi_bridge.agi.server import AgiServer
 from agi_bridge.config import load
+from agi_bridge.pbx.pbxs import Pbxs
 from agi_bridge.simulator.millis import Fault, SimulatedMillis
 from agi_bridge.simulator.sip import (
     AgentBehaviour,
@@ -54,6 +55,8 @@ AGISTATUS_DID, EVALUATING_DID = "15551230015", "15551230016"
 CALLER_NUMBER = "+15557654321"
 TRUNK = "127.0.0.2"
 KEY = "k3y"
+# As in manager.conf beside this file.
+AMI_SECRET = "the-bridges-own-secret"
 
 BRIDGE_TOML = """
 [agi]
@@ -124,6 +127,7 @@ class Stage:
         self.caller = SipCaller(TRUNK, on_event=self._seen_by("caller"))
         self.millis = SimulatedMillis(key=KEY)
         self.second_region = SimulatedMillis(key=KEY)
+        self.pbxs: Pbxs | None = None  # of the bridge that runs in this task
         self._hangs_up_when_heard = True
         self._began = 0.0  # the latest call
         self._news = asyncio.Event()
@@ -167,13 +171,14 @@ class Stage:
     @asynccontextmanager
     async def bridge(self, *, key: str = KEY, secret: str = "", **toml: Any) -> AsyncIterator[AgiServer]:
         """Run the bridge with `bridge_toml(**toml)`, and send the PBX there."""
-        environ = {"MILLIS_API_KEY": key, "AGI_BRIDGE_SECRET": secret}
+        environ = {"MILLIS_API_KEY": key, "AGI_BRIDGE_SECRET": secret, "AMI_SECRET": AMI_SECRET}
         config = load(self.bridge_toml(**toml), environ, lambda name: b"")
         earlier = _now_on.set(self)
         try:
-            async with app.running(config) as server:
-                self.ask_bridge_at(*server.addresses[0])
-                yield server
+            async with app.Service(config, lambda: config) as service:
+                self.pbxs = service.pbxs
+                self.ask_bridge_at(*service.agi.addresses[0])
+                yield service.agi
                 await self.quiet()
         finally:
             _now_on.reset(earlier)

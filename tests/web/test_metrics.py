@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from agi_bridge.call import Outcome, Reason, Result
 from agi_bridge.routing import Route, Rule
 from agi_bridge.web.metrics import Metrics
-from agi_bridge.web.snapshot import Snapshot
+from agi_bridge.web.snapshot import PbxState, Snapshot
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -28,6 +28,16 @@ QUIET = Snapshot(
     open_connections=0,
     open_sessions=0,
     door={"accepted": 7, "refused_peer": 1},
+)
+BUSY_PBX = PbxState(
+    connected=True,
+    logins=3,
+    failures={"refused": 1, "unreachable": 2},
+    actions={("Redirect", "rejected"): 4, ("Ping", "done"): 5},
+    left_out=6,
+    followed_calls=7,
+    followed_channels=8,
+    forgotten_calls=9,
 )
 ROUTED = Outcome(Result.COMPLETED, Reason.ROUTED)
 
@@ -166,6 +176,30 @@ def test_process_is_shown(moment, line):
     assert line in Metrics(lambda: moment).text().decode().splitlines()
 
 
+def test_each_pbx_is_shown():
+    """Whether the bridge is logged in to each PBX, how often, why not, and what was asked of it."""
+    metrics = Metrics(lambda: replace(QUIET, pbxs={"hq": BUSY_PBX, "branch": PbxState()}))
+    shown = [line for line in metrics.text().decode().splitlines() if line.startswith("agi_bridge_ami_")]
+    assert shown == [
+        'agi_bridge_ami_connected{pbx="hq"} 1.0',
+        'agi_bridge_ami_connected{pbx="branch"} 0.0',
+        'agi_bridge_ami_followed_calls{pbx="hq"} 7.0',
+        'agi_bridge_ami_followed_calls{pbx="branch"} 0.0',
+        'agi_bridge_ami_followed_channels{pbx="hq"} 8.0',
+        'agi_bridge_ami_followed_channels{pbx="branch"} 0.0',
+        'agi_bridge_ami_logins_total{pbx="hq"} 3.0',
+        'agi_bridge_ami_logins_total{pbx="branch"} 0.0',
+        'agi_bridge_ami_failures_total{pbx="hq",why="refused"} 1.0',
+        'agi_bridge_ami_failures_total{pbx="hq",why="unreachable"} 2.0',
+        'agi_bridge_ami_actions_total{action="Ping",pbx="hq",result="done"} 5.0',
+        'agi_bridge_ami_actions_total{action="Redirect",pbx="hq",result="rejected"} 4.0',
+        'agi_bridge_ami_left_out_messages_total{pbx="hq"} 6.0',
+        'agi_bridge_ami_left_out_messages_total{pbx="branch"} 0.0',
+        'agi_bridge_ami_forgotten_calls_total{pbx="hq"} 9.0',
+        'agi_bridge_ami_forgotten_calls_total{pbx="branch"} 0.0',
+    ]
+
+
 def test_two_processes_in_one_do_not_share_a_count():
     """There is no global registry: what one counts, another does not show."""
     one, other = Metrics(lambda: QUIET), Metrics(lambda: QUIET)
@@ -184,7 +218,9 @@ def test_counting_a_call_costs_microseconds():
 def test_every_metric_is_documented():
     """operations.md lists each metric with its type and labels, and none that does not exist."""
     metrics = Metrics(
-        lambda: replace(QUIET, region_states={"us-west": "open"}, region_changes={("us-west", "open"): 1})
+        lambda: replace(
+            QUIET, region_states={"us-west": "open"}, region_changes={("us-west", "open"): 1}, pbxs={"hq": BUSY_PBX}
+        )
     )
     metrics.ended(Visit(millis_seconds=0.1), ROUTED, 0.1)
     real = {
