@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
@@ -25,16 +25,23 @@ from agi_bridge import __version__
 from agi_bridge.agi.server import AgiServer
 from agi_bridge.bridge import Bridge
 from agi_bridge.changes import Reloaded, changes, values
+from agi_bridge.control import Control, LiveCall
+from agi_bridge.dry_run import imagined_call, route_facts
 from agi_bridge.errors import CannotListen, ConfigError
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.regions import Regions
+from agi_bridge.millis.sessions import MillisSessions
 from agi_bridge.pbx.pbxs import Pbxs
 from agi_bridge.records.keeper import Records
 from agi_bridge.records.place import state_folder
+from agi_bridge.routing import choose_route
 from agi_bridge.systemd import Notifier, listening_sockets, watchdog_seconds
+from agi_bridge.web.api import Api
+from agi_bridge.web.guard import Guard
 from agi_bridge.web.metrics import Metrics
 from agi_bridge.web.server import WebServer
 from agi_bridge.web.snapshot import PbxState, RecordsState, Snapshot
+from agi_bridge.web.tools import Tools
 from agi_bridge.workers import DRAIN, INSIST, Place, Workers, place_from_environ
 
 if TYPE_CHECKING:
@@ -51,6 +58,9 @@ log = structlog.get_logger(__name__)
 # What only a restart changes, besides what the parts themselves name.
 _FIXED_KEYS = (
     "web.listen",
+    "web.connection_limit",
+    "web.connection_timeout_seconds",
+    "web.body_limit_bytes",
     "millis.connect_timeout_seconds",
     "millis.keepalive_seconds",
     "log.level",
@@ -95,7 +105,14 @@ class Service:
             recorder=self.records,
             watcher=self.pbxs,
         )
-        self.web = WebServer(config.web.addresses(self._place.number), self.snapshot, metrics.text, self.reload)
+        self.sessions = MillisSessions()
+        self.control = Control(config.transfers, CallsIn(self.pbxs))
+        self.guard = Guard(config.tokens, config.web, time.monotonic)
+        routes = [
+            *Tools(self.guard, self.control, self).routes(),
+            *Api(self.guard, self.control, self, __version__).routes(),
+        ]
+        self.web = WebServer(config.web, self._place.number, self.snapshot, metrics.text, self.reload, routes)
         self.agi = AgiServer(config.agi, self.bridge.handle, sockets=sockets, reuse_port=self._place.of > 1)
 
     async def __aenter__(self) -> Self:
@@ -138,9 +155,42 @@ class Service:
             orphaned_registrations=self.regions.orphaned,
             region_states=self.regions.states(),
             region_changes=self.regions.changes,
+            control=self.control.counts,
+            http_refusals=self.guard.counts,
+            http_refused_connections=self.web.refused_connections,
             records=_state_of(self.records) if self.records else None,
             pbxs={name: pbx_state(connection) for name, connection in self.pbxs.connections.items()},
         )
+
+    async def bridge_call_id(self, session_id: str) -> str:
+        """Return our id of the call that Millis knows by *session_id*, "" where it is not known."""
+        return self.sessions.bridge_call_id(session_id)
+
+    def live_calls(self) -> list[dict[str, Any]]:
+        """Return the calls that are up in the PBXs, as this process follows them; for the web side."""
+        return [
+            {
+                "bridge_call_id": call.bridge_call_id,
+                "pbx": name,
+                "uniqueid": call.uniqueid,
+                "channels": [
+                    {
+                        "name": channel.name,
+                        "uniqueid": channel.uniqueid,
+                        "state": channel.state,
+                        "joined": bool(channel.bridge_id),
+                    }
+                    for channel in call.up
+                ],
+            }
+            for name, connection in self.pbxs.connections.items()
+            for call in connection.channels.every_call()
+        ]
+
+    def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> dict[str, Any]:
+        """Return what would become of a call; for the web side."""
+        call = imagined_call(self.config, "(given to each call)", did, caller, context, channel, ())
+        return route_facts(self.config, call, choose_route(self.config.rules, call), datetime.now(UTC))
 
     def _regions_in_use(self) -> set[str]:
         """Return the regions that rules name; none where no key is needed, because every rule rejects."""
@@ -183,6 +233,8 @@ class Service:
         self.millis.reconfigure(fresh.millis, _keys(fresh))
         self.regions.reconfigure(fresh.millis)
         self.pbxs.reconfigure(fresh.pbxs)
+        self.control.reconfigure(fresh.transfers)
+        self.guard.reconfigure(fresh.tokens, fresh.web)
         self.bridge.reconfigure(fresh)
         self.config = fresh
         self._loaded_at = datetime.now(UTC)
@@ -190,6 +242,21 @@ class Service:
         done = Reloaded(changed, self._needs_restart)
         log.info("configuration reloaded", changed=done.changed, needs_restart=done.needs_restart)
         return done
+
+
+class CallsIn:
+    """Finds a live call of this process in its PBX; `control` asks."""
+
+    def __init__(self, pbxs: Pbxs) -> None:
+        self._pbxs = pbxs
+
+    async def find(self, bridge_call_id: str) -> LiveCall | None:
+        """Return the call if its caller is there."""
+        for connection in self._pbxs.connections.values():
+            call = connection.channels.call(bridge_call_id)
+            if call is not None and call.caller is not None and not call.caller.hung_up:
+                return LiveCall(bridge_call_id, connection.ami, call.caller.name)
+        return None
 
 
 @asynccontextmanager

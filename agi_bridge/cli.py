@@ -4,17 +4,21 @@ Results go to standard output, problems to standard error. Only this module impo
 """
 
 import asyncio
+import errno
 import getpass
 import json
 import os
 import re
+import secrets
 import shlex
+import shutil
 import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, closing
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -24,9 +28,13 @@ from urllib.parse import quote
 import typer
 
 from agi_bridge import __version__, app, asterisk_conf, config, conversation, flavor, log, metadata
-from agi_bridge.agi.protocol import Request
+from agi_bridge.access import Scope, digest
 from agi_bridge.call import Call, Reason, Result
-from agi_bridge.dialplan import SipUri, dial_options, dial_string, safe_call_id
+from agi_bridge.dialplan import SipUri, safe_call_id
+from agi_bridge.doctor import report
+from agi_bridge.doctor.examination import Patient, examine
+from agi_bridge.doctor.finding import Part, Severity, worst
+from agi_bridge.dry_run import imagined_call, route_facts
 from agi_bridge.errors import (
     AgiProtocolError,
     BadSipUri,
@@ -46,16 +54,25 @@ from agi_bridge.numbers import Numbers
 from agi_bridge.records.export import as_json_line, csv_lines, json_lines
 from agi_bridge.records.listing import HEADING, listed
 from agi_bridge.records.selection import Selection, parse_time
-from agi_bridge.routing import Agent, Route, Rule, choose_route
+from agi_bridge.routing import Agent, Rule, choose_route
 from agi_bridge.simulator.asterisk import play_call
 from agi_bridge.simulator.channel import SimulatedChannel
 from agi_bridge.simulator.fault import ALLOWED_FAULTS, Fault
 from agi_bridge.simulator.millis import Received, SimulatedMillis
+from agi_bridge.simulator.sip import AgentBehaviour, CallerBehaviour, SipAgent, place_call
+from agi_bridge.simulator.sip_message import SipSyntaxError
+from agi_bridge.simulator.story import agent_step, audio_fault, story_teller
+from agi_bridge.simulator.tone import AGENT_TONE_HZ, HEARD_TONE_HZ
+from agi_bridge.tool_definition import tool_definitions
 from agi_bridge.web.client import ask_readiness, ask_reload, reachable
 
 T = TypeVar("T")
 
-DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, MISUSED, WARNED, INTERRUPTED = 0, 1, 2, 3, 130
+
+# How long a simulated caller waits for somebody to answer, and how long the simulated agent lets it ring.
+_ANSWER_SECONDS = 15.0
+_AGENT_RINGS_SECONDS = 0.5
 
 _USUAL_URL = "http://127.0.0.1:4574"
 _IF_CHANGED = "if listen under [web] was changed since the bridge began, name the old address with --url; SIGHUP reloads without it"
@@ -69,7 +86,9 @@ _FOLLOW_LIMIT = 500
 
 DEFAULT_CONFIGS = ("bridge.toml", "/etc/agi-bridge/bridge.toml")
 
-EXIT_CODES = "Exit codes: 0 done, 1 it did not work, 2 the command line or the configuration is wrong, 130 interrupted."
+EXIT_CODES = "Exit codes: 0 done, 1 it did not work, 2 the command line or the configuration is wrong, 3 warnings, 130 interrupted."
+
+_SEVERITY_CODES = {Severity.OK: DONE, Severity.INFO: DONE, Severity.WARNING: WARNED, Severity.ERROR: FAILED}
 
 
 def _exit(code: int, **_: object) -> NoReturn:
@@ -139,11 +158,21 @@ def main(arguments: Sequence[str]) -> int:
             _complain(str(problem))
         return MISUSED
     except (BridgeError, OSError) as error:
-        _complain(f"agi-bridge: {error}")
+        _complain(f"agi-bridge: {_in_words(error)}")
         return FAILED
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
     return DONE
+
+
+def _in_words(error: Exception) -> str:
+    """Say what went wrong; where a file may not be written, also what to do."""
+    match error:
+        case PermissionError(filename=str() as name):
+            return f"{name}: {error.strerror}; let uid {os.geteuid()} write there"
+        case OSError(errno=errno.EROFS, filename=str() as name):
+            return f"{name}: {error.strerror}; name a place that can be written"
+    return str(error)
 
 
 def main_entry() -> None:
@@ -315,6 +344,33 @@ def check(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
 
 
 @commands.command()
+def doctor(
+    config_file: ConfigOption = None,
+    only: Annotated[
+        list[Part] | None,
+        typer.Option("--only", metavar="PART", help=f"{', '.join(Part)}; repeatable. Default: all."),
+    ] = None,
+    console: Annotated[
+        Path | None,
+        typer.Option(
+            "--console", metavar="SOCKET", help="The control socket of an Asterisk here, if it is not the usual."
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Leave out notes and what is fine.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Look at both ends, and say what to do. At Millis, the bridge and the PBX; the worst first, within 5 s; changes nothing."""
+    began = time.monotonic()
+    findings = examine(_patient(config_file, frozenset(only or Part), console))
+    seconds = time.monotonic() - began
+    if as_json:
+        _print_json(report.as_json(findings, seconds, __version__))
+    else:
+        typer.echo(report.as_text(findings, seconds, width=shutil.get_terminal_size().columns, quiet=quiet))
+    return _SEVERITY_CODES[worst(findings)]
+
+
+@commands.command()
 def route(
     did: DidOption,
     caller: CallerOption = None,
@@ -326,9 +382,9 @@ def route(
 ) -> int:
     """Show which rule would answer a call. Also why, what Millis would be told and what dialled; nothing is sent."""
     loaded = _load(config_file, need_keys=False)
-    call = _imagined_call(loaded, "(given to each call)", did, caller, context, channel, argument or [])
+    call = _imagined(loaded, "(given to each call)", did, caller, context, channel, argument or [])
     chosen = choose_route(loaded.rules, call)
-    _print_facts(_route_facts(loaded, call, chosen), as_json)
+    _print_facts(route_facts(loaded, call, chosen, datetime.now(UTC)), as_json)
     return DONE if chosen.refusal is None else FAILED
 
 
@@ -344,10 +400,10 @@ def register(
 ) -> int:
     """Register one call with Millis, and dial nothing. The first contact with a live account."""
     loaded = _load(config_file)
-    call = _imagined_call(loaded, uuid.uuid4().hex, did, caller, context, channel, argument or [])
+    call = _imagined(loaded, uuid.uuid4().hex, did, caller, context, channel, argument or [])
     chosen = choose_route(loaded.rules, call)
     if chosen.answering is None:
-        _print_facts(_route_facts(loaded, call, chosen), as_json)
+        _print_facts(route_facts(loaded, call, chosen, datetime.now(UTC)), as_json)
         return FAILED
     return _run(_register(loaded, call, chosen.answering, as_json))
 
@@ -501,6 +557,31 @@ def asterisk_config(
     return DONE
 
 
+@commands.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Who is to have it, such as crm.")],
+    scope: Annotated[list[Scope], typer.Option(help="read, control or millis; may be given more than once.")],
+) -> int:
+    """Make a token for the HTTP API. Shown once; the configuration holds only its hash."""
+    secret = secrets.token_urlsafe(32)
+    scopes = ", ".join(f'"{each}"' for each in dict.fromkeys(scope))
+    _complain(f"give this to {name}; nobody can show it again:")
+    typer.echo(secret)
+    _complain("and put this into bridge.toml:")
+    typer.echo(f'\n[[token]]\nname = "{name}"\nscopes = [{scopes}]\nsha256 = "{digest(secret)}"')
+    return DONE
+
+
+@commands.command()
+def millis_tools(config_file: ConfigOption = None) -> int:
+    """Print the tools of an agent at Millis, as JSON. To send its caller on, and to end the call."""
+    loaded = _load(config_file, need_keys=False)
+    if not loaded.web.public_url:
+        raise ConfigError([Problem("web.public_url", "is missing", "the address at which Millis reaches the web port")])
+    _print_json(tool_definitions(loaded.web.public_url, loaded.transfers))
+    return DONE
+
+
 @simulate.command("millis")
 def simulate_millis(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
@@ -511,17 +592,73 @@ def simulate_millis(
         str, typer.Option(metavar="HOST:PORT", help="What stands in the SIP URIs that are handed out.")
     ] = "127.0.0.1:5090",
     key: Annotated[str | None, typer.Option(metavar="KEY", help="Accept only this API key; without it, any.")] = None,
+    agent: Annotated[
+        bool,
+        typer.Option("--agent", help="Play the agent too: answer the calls that come in at --sip-host, with a tone."),
+    ] = False,
     fault: Annotated[str, typer.Option(metavar="FAULT", help=f"Misbehave: {ALLOWED_FAULTS}.")] = "",
 ) -> int:
-    """Play the Millis API, and print what it is asked."""
+    """Play the Millis API, and print what it is asked. With --agent, the agent that answers the calls too."""
     # A shell starts its background jobs with Ctrl-C ignored, and Python keeps to that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         wanted = Fault.parse(fault)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--fault") from None
-    _run(_simulate_millis(host, port, sip_host, key, wanted))
+    sip_address = _address_option(sip_host, "--sip-host") if agent else None
+    _run(_simulate_millis(host, port, sip_host, sip_address, key, wanted))
     return DONE
+
+
+@simulate.command("caller")
+def simulate_caller(
+    did: DidOption,
+    caller: CallerOption = None,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The caller's name.")] = "",
+    pbx: Annotated[
+        str, typer.Option("--pbx", metavar="HOST:PORT", help="Where the PBX takes SIP over UDP.")
+    ] = "127.0.0.1:5060",
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Address to call from, by which the PBX knows its trunk.")
+    ] = "127.0.0.1",
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="SECONDS", min=1, max=300, help="How long to talk.")
+    ] = 3.0,
+    as_json: JsonOption = False,
+) -> int:
+    """Play a caller: one SIP call to a PBX. Proves audio both ways, where the call reaches the agent of simulate millis --agent."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    address = _address_option(pbx, "--pbx")
+    tell = (lambda _: None) if as_json else story_teller(typer.echo, time.monotonic())
+    behaviour = CallerBehaviour(
+        answer_timeout_seconds=_ANSWER_SECONDS, talk_seconds=seconds, listens_for_hz=(AGENT_TONE_HZ, HEARD_TONE_HZ)
+    )
+    try:
+        report = _run(
+            place_call(
+                (address.host, address.port),
+                did,
+                caller_number=caller,
+                caller_name=name,
+                behaviour=behaviour,
+                host=host,
+                on_event=tell,
+            )
+        )
+    except SipSyntaxError as error:
+        raise typer.BadParameter(str(error), param_hint="--did, --caller and --name") from None
+    except OSError as error:
+        raise CannotListen(f"cannot call {address} from {host}: {error.strerror}; see --pbx and --host") from error
+    fault = audio_fault(report, str(address))
+    if as_json:
+        _print_json(
+            {"audio_both_ways": not fault, "why_not": fault, "status": report.status, "heard_hz": report.heard_hz}
+        )
+    elif fault:
+        _complain(f"agi-bridge: {fault}")
+    else:
+        typer.echo("audio went both ways: the caller heard the agent, and the agent heard the caller")
+    return FAILED if fault else DONE
 
 
 @simulate.command("call")
@@ -545,10 +682,7 @@ def simulate_call(
     as_json: JsonOption = False,
 ) -> int:
     """Play Asterisk: one call to a running bridge. Prints the conversation, and the variables that the dialplan gets."""
-    try:
-        address = config.parse_address(bridge)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--bridge") from None
+    address = _address_option(bridge, "--bridge")
     presentation = 0 if caller else 32
     channel = SimulatedChannel(did=did, caller_number=caller, caller_name=name, callingpres=presentation)
     # As the dialplan does it: did=${URIENCODE(…)}.
@@ -687,82 +821,86 @@ def _known_region(region: str | None) -> str | None:
     return region
 
 
-async def _simulate_millis(host: str, port: int, sip_host: str, key: str | None, fault: Fault) -> None:
+async def _simulate_millis(
+    host: str, port: int, sip_host: str, agent: config.Address | None, key: str | None, fault: Fault
+) -> None:
     millis = SimulatedMillis(host, port, key=key, sip_host=sip_host, fault=fault, on_request=_print_request)
     async with AsyncExitStack() as stack:
-        try:
+        if agent is not None:
+            simulated = SipAgent(
+                agent.host,
+                agent.port,
+                behaviour=AgentBehaviour(ring_seconds=_AGENT_RINGS_SECONDS, heard_hz=HEARD_TONE_HZ),
+                accepts=lambda user: any(user == issued["call_id"] for issued in millis.issued),
+                on_event=lambda event: typer.echo(agent_step(event).sentence),
+            )
+            with _listening(agent, "--sip-host"):
+                await stack.enter_async_context(simulated)
+            typer.echo(f"simulated agent at sip:{agent}")
+        with _listening(config.Address(host, port), "--port"):
             await stack.enter_async_context(millis)
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-            where = config.Address(host, port)
-            raise CannotListen(f"cannot listen on {where}: {why}; choose another address or --port") from error
         typer.echo(f"simulated Millis at {millis.url}; stop it with Ctrl-C")
         await asyncio.Event().wait()
 
 
-def _imagined_call(
-    loaded: config.Config,
-    bridge_call_id: str,
-    did: str,
-    caller: str | None,
-    context: str,
-    channel: str,
-    arguments: Sequence[str],
-) -> Call:
-    """Return the call as Asterisk would introduce it; Asterisk itself is not asked."""
-    fields = {
-        "callerid": caller or "unknown",
-        "callingpres": "0" if caller else "32",
-        "dnid": did,
-        "context": context,
-        "channel": channel,
-        "language": "en",
-    }
-    fields |= {f"arg_{place}": text for place, text in enumerate(arguments, 1)}
+@contextmanager
+def _listening(where: config.Address, option: str) -> Iterator[None]:
+    """Say it in our words where an address to listen on is not to be had."""
     try:
-        request = Request(fields)
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise CannotListen(f"cannot listen on {where}: {why}; choose another address or {option}") from error
+
+
+def _address_option(text: str, option: str) -> config.Address:
+    try:
+        return config.parse_address(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _imagined(loaded: config.Config, bridge_call_id: str, *told: Any) -> Call:
+    try:
+        return imagined_call(loaded, bridge_call_id, *told)
     except AgiProtocolError as error:
         raise typer.BadParameter(str(error), param_hint="--arg") from None
-    return Call.from_request(request, loaded.rules.numbers, bridge_call_id, did)
 
 
-def _route_facts(loaded: config.Config, call: Call, chosen: Route) -> dict[str, Any]:
-    """Return what was decided and why, in the order in which a person asks."""
-    facts: dict[str, Any] = {"did_received": call.did_received, "did": call.did, "caller_number": call.caller.number}
-    if chosen.rule is None:
-        nearest = chosen.nearest
-        near = f'; nearest is "{nearest.name}" with {nearest.number}' if nearest else ""
-        facts["rule"] = f"none matches{near}"
-    else:
-        place = loaded.rules.rules.index(chosen.rule) + 1
-        facts["rule"] = f"{chosen.rule.name} (number {place} of {len(loaded.rules.rules)}, the first that matches)"
-    if chosen.refusal is not None:
-        facts |= {"MILLIS_STATUS": chosen.refusal.status, "MILLIS_REASON": chosen.refusal.reason}
-    if chosen.answering is None:
-        return facts | {"MILLIS_FALLBACK": chosen.fallback}
-    agent, dialling = chosen.answering.agent, chosen.answering.dialling
-    # What only Asterisk can evaluate is shown as it is written.
-    values = {expression: expression for expression in metadata.expressions(agent)}
-    limit = loaded.metadata.value_limit_characters
-    placeholder = SipUri("<SIP URI from Millis>", "")
-    return facts | {
-        "POST": f"{loaded.millis.url(agent.regions[0])}/register_sip_call",
-        "body": metadata.registration(call, agent, metadata.build(call, agent, values, datetime.now(UTC), limit)),
-        "MILLIS_DIAL": dial_string(dialling.endpoint, placeholder),
-        "MILLIS_DIAL_TIMEOUT": dialling.ring_timeout_seconds,
-        "MILLIS_DIAL_OPTIONS": dial_options(dialling, chosen.answering.welcome.music),
-        "MILLIS_FALLBACK": chosen.fallback,
-    }
+def _patient(config_file: str | None, parts: frozenset[Part], console: Path | None) -> Patient:
+    """Return what is to be examined, as far as the configuration can be read."""
+    path = str(_config_path(config_file))
+    try:
+        return Patient(path, _load(config_file), parts=parts, console=console)
+    except ConfigError as error:
+        problems = error.problems
+    # The key may be in the environment of the service alone; all the rest can be looked at, other secrets included.
+    with suppress(ConfigError):
+        loaded = _load(config_file, environ={**os.environ, "MILLIS_API_KEY": "not-known-here"})
+        others = {name: key for name, key in loaded.api_keys.items() if name != config.DEFAULT_ACCOUNT}
+        return Patient(path, replace(loaded, api_keys=others), problems, parts=parts, console=console)
+    with suppress(ConfigError):
+        loaded = _load(config_file, need_keys=False)
+        return Patient(path, loaded, problems, has_secrets=False, parts=parts, console=console)
+    return Patient(path, None, problems, parts=parts, console=console)
 
 
-def _load(config_file: str | None, *, need_keys: bool = True, need_secret: bool | None = None) -> config.Config:
+def _load(
+    config_file: str | None,
+    *,
+    need_keys: bool = True,
+    need_secret: bool | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> config.Config:
     """Read the configuration file; files that it names are relative to its own folder."""
     path = _config_path(config_file)
-
-    def read(name: str) -> bytes:
-        return (path.parent / name).read_bytes()
-
-    return config.load(_text(path), os.environ, read, need_keys=need_keys, need_secret=need_secret)
+    return config.load(
+        _text(path),
+        environ,
+        lambda name: _bytes(path.parent / name),
+        need_keys=need_keys,
+        need_secret=need_secret,
+    )
 
 
 def _record_settings(config_file: str | None) -> tuple[config.RecordSettings, Path, Numbers]:
@@ -805,12 +943,22 @@ def _time(text: str | None, option: str) -> datetime | None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
+        return _bytes(path).decode("utf-8-sig")  # editors on Windows put a mark before the text
     except OSError as error:
-        problem = Problem(str(path), f"cannot be read: {error.strerror}", "name the file with --config")
-        raise ConfigError([problem]) from None
+        # Set by docker-compose.yml, for in the container the path has another name than outside.
+        site = os.environ.get("AGI_BRIDGE_SITE")
+        hint = f"it belongs into the folder AGI_BRIDGE_SITE: {site}" if site else "name the file with --config"
+        raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", hint)]) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem(str(path), "is not UTF-8 text")]) from None
+
+
+def _bytes(path: Path) -> bytes:
+    """Return what a file holds; where that is not allowed, say to whom."""
+    try:
+        return path.read_bytes()
+    except PermissionError as error:
+        raise PermissionError(error.errno, f"{error.strerror}; let uid {os.geteuid()} read it") from error
 
 
 def _config_path(config_file: str | None) -> Path:

@@ -14,6 +14,7 @@ import re
 import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +28,7 @@ from pydantic import (
 )
 
 from agi_bridge import dialplan, metadata, transfer
+from agi_bridge.access import Scope, Token
 from agi_bridge.agi.protocol import Limits, get_full_variable
 from agi_bridge.call import NOT_SENT_WORDS, WITHHELD_WORDS
 from agi_bridge.dialplan import SipUri
@@ -246,6 +248,13 @@ def _caller(text: str) -> str:
     return _number(text)
 
 
+def _public_url(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+        raise ValueError('must be an address such as "https://pbx.example.com/agi-bridge", or ""')
+    return text.rstrip("/")
+
+
 def _scheme(text: str) -> str:
     if not re.fullmatch("[A-Za-z]*", text):
         raise ValueError('must be a word such as "Bearer", or "" for the key alone')
@@ -331,6 +340,12 @@ class WebSettings(_Table):
     listen: Annotated[list[Annotated[str, AfterValidator(_address)]], BeforeValidator(_one_or_many)] = [
         "127.0.0.1:4574"
     ]
+    public_url: Annotated[str, AfterValidator(_public_url)] = ""
+    connection_limit: Annotated[int, Field(ge=1, le=10_000)] = 64
+    connection_timeout_seconds: Seconds = 10.0
+    body_limit_bytes: Annotated[int, Field(ge=1024, le=67_108_864)] = 1_048_576
+    request_limit_per_second: Annotated[int, Field(ge=1, le=100_000)] = 50
+    wrong_token_limit_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 30
 
     def addresses(self, worker: int) -> list[Address]:
         """Return where the worker of that number listens: each on the port after the one before; port 0 is any."""
@@ -540,6 +555,14 @@ class TransferSettings(_Table):
     description: Annotated[str, Field(max_length=500)] = ""
 
 
+class TokenSettings(_Table):
+    """`[[token]]`: somebody who may ask things of the bridge over HTTP."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")]
+    scopes: Annotated[list[Literal["read", "control", "millis"]], BeforeValidator(_one_or_many), Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class File(_Table):
     """The whole file, as it may be written."""
 
@@ -555,6 +578,7 @@ class File(_Table):
     pbx: list[PbxSettings] = []
     route: list[RouteSettings] = []
     transfer: list[TransferSettings] = []
+    token: list[TokenSettings] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -570,6 +594,7 @@ class Config:
     records: RecordSettings
     rules: RuleBook
     transfers: tuple[Transfer, ...]
+    tokens: tuple[Token, ...]
     api_keys: Mapping[str, SecretStr]
     warnings: tuple[Problem, ...]
     pbxs: tuple[PbxSettings, ...] = ()
@@ -677,6 +702,7 @@ class _Reader:
         self._warn_about_plain_http()
         self._warn_of_half_a_trial(rules)
         transfers = self._transfers()
+        self._no_token_twice()
         api_keys = self._api_keys(need_keys)
         secret = self._secret(need_secret)
         pbxs = self._pbxs(need_keys)
@@ -693,6 +719,7 @@ class _Reader:
             records,
             RuleBook(rules, numbers, default_fallback),
             transfers,
+            self._tokens(),
             api_keys,
             tuple(self.warnings),
             pbxs,
@@ -749,6 +776,18 @@ class _Reader:
             arguments={name: tuple(map(Pattern.compile, texts)) for name, texts in settings.arguments.items()},
             reject=settings.reject,
         )
+
+    def _tokens(self) -> tuple[Token, ...]:
+        """Return who may ask over HTTP."""
+        return tuple(Token(each.name, frozenset(map(Scope, each.scopes)), each.sha256) for each in self.file.token)
+
+    def _no_token_twice(self) -> None:
+        seen: set[str] = set()
+        for each in self.file.token:
+            if twice := {each.name, each.sha256} & seen:
+                what = "name" if each.name in twice else "hash"
+                self._problem(f'token "{each.name}"', f"the {what} stands there twice", "keep one of them")
+            seen |= {each.name, each.sha256}
 
     def _transfers(self) -> tuple[Transfer, ...]:
         """Return the destinations; of a name or number that stands twice, the dialplan would keep the first place only."""
@@ -846,7 +885,8 @@ class _Reader:
         except UnicodeDecodeError:
             self._problem(path, f"{name} is not UTF-8 text")
         except OSError as error:
-            self._problem(path, f"cannot read {name}: {error.strerror or error}")
+            hint = "write it beside the configuration, or name another" if isinstance(error, FileNotFoundError) else ""
+            self._problem(path, f"cannot read {name}: {error.strerror or error}", hint)
         except ValueError as error:
             self._problem(path, f"cannot read {name!r}: {error}")
         return None
@@ -1249,7 +1289,7 @@ def _problem(found: Any, raw: Mapping[str, Any]) -> Problem:
         phone = "did" in place or "caller" in place
         hint = f'write "{value}"' + (' with its "+" and leading zeros' if phone else "")
         return Problem(path, f"the number {value} has no quotes", hint)
-    if kind == "list_type" and place in (("route",), ("pbx",), ("transfer",)):
+    if kind == "list_type" and place in (("route",), ("pbx",), ("transfer",), ("token",)):
         hint = f"write [[{path}]], with two brackets on each side"
         return Problem(path, f"is one table, but {'PBXs' if path == 'pbx' else path + 's'} are a list", hint)
     if kind == "value_error":
@@ -1258,6 +1298,8 @@ def _problem(found: Any, raw: Mapping[str, Any]) -> Problem:
         return Problem(path, str(error), hint)
     if kind in ("model_type", "dict_type"):
         return Problem(path, "must be a table")
+    if kind == "string_pattern_mismatch" and place[-1:] == ("sha256",):
+        return Problem(path, "is no hash of a token", "agi-bridge token prints one, with the token to give away")
     if kind in ("too_short", "string_too_short"):
         return Problem(path, "must not be empty")
     hint = "without quotes" if kind in ("int_type", "float_type", "bool_type") and isinstance(value, str) else ""

@@ -23,6 +23,11 @@
     │   └── AmiRejected          Asterisk did not carry out an action
     │       ├── NoSuchChannel    the channel it was about is gone
     │       └── NotPermitted     the operator: the manager user lacks a class
+    ├── ControlError             whoever asks something of a live call that cannot be
+    │   ├── NoSuchCall           an id of no call of ours
+    │   ├── CallOver             the call was over before it could be done
+    │   ├── NoSuchTransfer       a destination that is not on the list
+    │   └── AlreadyTransferred   the caller is on the way elsewhere
     ├── UnsafeText               a text that must not reach an AGI command, an AMI action or a dial string
     └── MillisError
         ├── MillisUnreachable    no connection, or one that broke
@@ -176,6 +181,36 @@ class NoSuchChannel(AmiRejected):
 
 class NotPermitted(AmiRejected):
     """The user of the manager interface lacks a class that the action needs."""
+
+
+class ControlError(BridgeError):
+    """What was asked of a live call cannot be done; nothing has changed. The text is for whoever asked."""
+
+    code: ClassVar[str] = ""
+
+
+class NoSuchCall(ControlError):
+    """The id is of no call of ours."""
+
+    code = "no-such-call"
+
+
+class CallOver(ControlError):
+    """The call was over before it could be done."""
+
+    code = "call-over"
+
+
+class NoSuchTransfer(ControlError):
+    """The destination is not on the operator's list."""
+
+    code = "no-such-transfer"
+
+
+class AlreadyTransferred(ControlError):
+    """The caller is on the way elsewhere already."""
+
+    code = "already-transferred"
 
 
 class UnsafeText(BridgeError):

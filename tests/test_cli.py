@@ -1,6 +1,8 @@
 """The command `agi-bridge`: what each subcommand prints, where, and with which exit code."""
 
 import asyncio
+import errno
+import http.client
 import json
 import os
 import re
@@ -9,12 +11,13 @@ import socket
 import subprocess
 import sys
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 import structlog
 
 from agi_bridge import __version__, app, config
-from agi_bridge.cli import DONE, FAILED, INTERRUPTED, MISUSED, main
+from agi_bridge.cli import DONE, FAILED, INTERRUPTED, MISUSED, WARNED, main
 from agi_bridge.records.store import Store, database_url
 from agi_bridge.simulator.asterisk import AsteriskSide
 from agi_bridge.simulator.fault import Fault
@@ -135,6 +138,15 @@ def table(out):
         ("health", ["Ask a running bridge whether it is ready.", "--url URL", "--json"]),
         ("reload", ["Make the running bridge read its configuration anew.", "--url URL", "--json"]),
         ("check", ["Name all that is wrong with the configuration.", "--json"]),
+        (
+            "doctor",
+            [
+                "Look at both ends, and say what to do.",
+                "millis, bridge, pbx",
+                "--quiet",
+                "--console SOCKET",
+            ],
+        ),
         ("route", ["--did NUMBER", "[required]", "--arg NAME=VALUE", "[default: from-trunk]"]),
         ("register", ["Register one call with Millis, and dial nothing.", "--caller NUMBER"]),
         ("asterisk-config", ["--flavor NAME", "plain, freepbx, issabel, vitalpbx", "--write", "--remove"]),
@@ -143,7 +155,11 @@ def table(out):
         ("standby list", ["Millis cannot be asked"]),
         ("standby delete", ["--id ID", "--account NAME"]),
         ("simulate", ["millis  Play the Millis API", "call    Play Asterisk: one call to a running bridge."]),
-        ("simulate millis", ["--sip-host HOST:PORT", "--fault FAULT", "body=json|html|empty|huge"]),
+        ("simulate millis", ["--sip-host HOST:PORT", "--fault FAULT", "body=json|html|empty|huge", "--agent"]),
+        (
+            "simulate caller",
+            ["--pbx HOST:PORT", "127.0.0.1:5060]", "Proves audio both ways", "--seconds SECONDS"],
+        ),
         ("simulate call", ["--bridge HOST:PORT", "[default: 127.0.0.1:4573]", "route, dial, ended or ping."]),
     ],
 )
@@ -265,13 +281,13 @@ PROBLEMS = [
     {
         "path": 'route "sales": agent_config_file',
         "message": "cannot read gone.json: No such file or directory",
-        "suggestion": "",
+        "suggestion": "write it beside the configuration, or name another",
     },
 ]
 PROBLEM_LINES = """\
 route "sales": did: the number 15551230001 has no quotes (write "15551230001" with its "+" and leading zeros)
 route "sales": agentid: there is no such key (did you mean "agent_id"?)
-route "sales": agent_config_file: cannot read gone.json: No such file or directory
+route "sales": agent_config_file: cannot read gone.json: No such file or directory (write it beside the configuration, or name another)
 """
 
 
@@ -331,6 +347,30 @@ def test_configuration_that_cannot_be_read(run, tmp_path, name, complaint):
     assert run("check", "--config", name) == (MISUSED, "", complaint)
 
 
+def test_configuration_that_a_container_lacks(run, monkeypatch):
+    """In a container the message names the folder outside that the file belongs into."""
+    monkeypatch.setenv("AGI_BRIDGE_SITE", "./site")
+
+    _, _, err = run("check")
+    assert (
+        err
+        == "bridge.toml: cannot be read: No such file or directory (it belongs into the folder AGI_BRIDGE_SITE: ./site)\n"
+    )
+
+
+def test_configuration_that_this_user_may_not_read(run, configured, monkeypatch):
+    """A file that another user owns is told with the number of the user who must be let in."""
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    # Root, as whom the tests may run, is let in everywhere.
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    _, _, err = run("check", "--config", "bridge.toml")
+
+    assert err.startswith(f"bridge.toml: cannot be read: Permission denied; let uid {os.geteuid()} read it (")
+
+
 def test_configuration_that_is_nowhere(run):
     """Without a file at the usual places the first of them is named."""
     code, _, err = run("check")
@@ -362,6 +402,93 @@ def test_configuration_may_begin_with_a_mark(run, tmp_path, configured):
     (tmp_path / "bridge.toml").write_bytes(b"\xef\xbb\xbf" + text)
 
     assert run("check")[0] == DONE
+
+
+# The doctor.
+
+
+def findings(out):
+    """Read what the doctor printed as JSON, by check; two of one check, and the latter stays."""
+    return {each["check"]: each for each in json.loads(out)["findings"]}
+
+
+async def run_beside(run, *arguments):
+    """Run a command while this process plays everybody else."""
+    return await asyncio.to_thread(run, *arguments)
+
+
+async def test_doctor_exits_by_severity(run, millis):
+    """With a refused key there is an error, with little credit a warning, and with neither all is well."""
+    only_millis = ("doctor", "--only", "millis")
+
+    assert (await run_beside(run, *only_millis))[0] == DONE
+    millis.fault = Fault.parse("credit=0.5")
+    assert (await run_beside(run, *only_millis))[0] == WARNED
+    millis.fault = Fault.parse("status=401")
+    code, out, err = await run_beside(run, *only_millis, "--quiet")
+
+    assert (code, err) == (FAILED, "")
+    assert out.startswith("error    millis-key          the key of the account")
+    assert "\nok " not in out
+    assert out.splitlines()[-1].startswith("1 error, no warnings, ")
+
+
+async def test_doctor_for_a_script(run, millis):
+    """JSON has the version, the worst severity and every finding; no colour, no key."""
+    code, out, err = await run_beside(run, "doctor", "--only", "millis", "--json")
+
+    said = json.loads(out)
+    assert (code, err, said["version"], said["worst"]) == (DONE, "", __version__, "info")
+    assert findings(out)["millis-key"] == {
+        "severity": "ok",
+        "check": "millis-key",
+        "looked_at": f"GET {millis.url}/user/info, account default",
+        "found": 'the key of the account "default" is accepted',
+        "why": "",
+        "remedy": "",
+    }
+
+
+def test_doctor_with_a_configuration_that_is_wrong(run, tmp_path):
+    """A configuration that cannot be used is a finding with its remedy, and so is one that is not there."""
+    (tmp_path / "bridge.toml").write_text('[[route]]\nname = "sales"\nfallback = "a,s,1"\nagent = "x"\n')
+    code, out, err = run("doctor", "--only", "bridge", "--json")
+    assert (code, err) == (FAILED, "")
+    assert 'route "sales": agent: there is no such key' in [each["found"] for each in json.loads(out)["findings"]]
+
+    (tmp_path / "bridge.toml").unlink()
+    code, out, err = run("doctor", "--only", "bridge")
+    assert (code, err) == (FAILED, "")
+    assert "bridge.toml: cannot be read: No such file" in out
+
+
+async def test_doctor_without_the_key_looks_at_all_the_rest(run, millis, monkeypatch):
+    """Where the key is in the environment of the service alone, that is said, and the regions are timed all the same."""
+    monkeypatch.delenv("MILLIS_API_KEY")
+
+    code, out, _ = await run_beside(run, "doctor", "--only", "bridge", "--only", "millis", "--json")
+
+    found = findings(out)
+    assert code == FAILED
+    assert found["bridge-config"]["found"] == "millis.api_key_file: there is no Millis API key"
+    assert found["millis-region"]["severity"] == "ok"
+    assert "millis-key" not in found
+
+
+def test_doctor_at_a_socket_that_is_none(run, configured):
+    """A named socket at which no Asterisk answers is one clear finding."""
+    code, out, err = run("doctor", "--only", "pbx", "--console", "nowhere.ctl")
+
+    assert (code, err) == (WARNED, "")
+    assert "no Asterisk answers at nowhere.ctl: No such file or" in out
+
+
+def test_doctor_of_a_part_that_there_is_not(run, configured):
+    """Another word after --only is a misuse."""
+    code, _, err = run("doctor", "--only", "phones")
+
+    assert code == MISUSED
+    assert "phones" in err
 
 
 # Which rule, and why.
@@ -953,6 +1080,90 @@ def test_simulated_millis_prints_what_it_is_asked(run, configured):
         assert process.wait(10) == INTERRUPTED
         assert "Traceback" not in process.stderr.read()
     assert (method, path, json.loads(body)["agent_id"]) == ("POST", "/register_sip_call", "-Nabc")
+
+
+# A caller and an agent
+
+
+@pytest.fixture
+def simulated_millis():
+    """Run `simulate millis --agent`; give the address of the agent, and the one call id that it answers to."""
+    with (
+        closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as free,
+        closing(socket.create_server(("127.0.0.1", 0))) as free_too,
+    ):
+        free.bind(("127.0.0.1", 0))
+        sip, port = free.getsockname()[1], free_too.getsockname()[1]
+    with program("simulate", "millis", "--port", str(port), "--agent", "--sip-host", f"127.0.0.1:{sip}") as process:
+        assert process.stdout.readline() == f"simulated agent at sip:127.0.0.1:{sip}\n"
+        assert process.stdout.readline().startswith("simulated Millis at ")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        with closing(connection):
+            connection.request("POST", "/register_sip_call", '{"agent_id": "a"}', {"authorization": KEY})
+            call_id = json.loads(connection.getresponse().read())["call_id"]
+        process.stdout.readline()
+        yield f"127.0.0.1:{sip}", call_id, process
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+
+
+def test_simulated_caller_and_agent_hear_each_other(run, simulated_millis):
+    """The caller's story ends with audio both ways and 0; the agent tells its side."""
+    pbx, call_id, millis = simulated_millis
+    code, out, err = run("simulate", "caller", "--did", call_id, "--caller", "+15557654321", "--pbx", pbx)
+
+    assert (code, err) == (DONE, "")
+    *story, proof = out.splitlines()
+    assert [line.partition(" ms  ")[2] for line in story] == [
+        f"+15557654321 dials {call_id} on the trunk",
+        "the caller hears ringing",
+        "the caller is connected",
+        "the caller hears the agent: a tone of 440 Hz",
+        "the agent has heard the caller, and says so: a tone of 660 Hz",
+        "the caller hangs up",
+    ]
+    assert proof == "audio went both ways: the caller heard the agent, and the agent heard the caller"
+    assert [millis.stdout.readline() for _ in range(4)][3] == "the agent hears the caller: a tone of 1000 Hz\n"
+
+
+def test_simulated_caller_as_json(run, simulated_millis):
+    """With --json there is one object and no story; an agent answers only to a call that was registered."""
+    pbx, call_id, _ = simulated_millis
+    code, out, err = run("simulate", "caller", "--did", call_id, "--pbx", pbx, "--json")
+    assert (code, err) == (DONE, "")
+    assert json.loads(out) == {"audio_both_ways": True, "why_not": "", "status": 200, "heard_hz": [440, 660]}
+
+    code, out, _ = run("simulate", "caller", "--did", "stranger", "--pbx", pbx, "--json")
+    assert (code, json.loads(out)["audio_both_ways"], json.loads(out)["status"]) == (FAILED, False, 404)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--pbx", "nowhere"], "Invalid value for --pbx: must be an address and a port"),
+        (["--name", "Ada\r\nTo: me"], "Invalid value for --did, --caller and --name: "),
+        (["--host", "192.0.2.1"], "cannot call 127.0.0.1:5060 from 192.0.2.1: Cannot assign requested address; see"),
+    ],
+)
+def test_simulated_caller_that_cannot_call(run, arguments, complaint):
+    """What is wrong with the command line or the caller's own address is told in words."""
+    code, _, err = run("simulate", "caller", "--did", "1", *arguments)
+
+    assert code in (FAILED, MISUSED)
+    assert complaint in " ".join(err.split())
+
+
+def test_simulated_agent_on_a_port_that_is_taken(run):
+    """The agent, too, tells of a port in use in one line."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, out, err = run("simulate", "millis", "--port", "0", "--agent", "--sip-host", address)
+
+    assert (code, out) == (FAILED, "")
+    assert err == (
+        f"agi-bridge: cannot listen on {address}: Address already in use; choose another address or --sip-host\n"
+    )
 
 
 # Asking a running bridge

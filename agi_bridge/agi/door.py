@@ -9,6 +9,8 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from agi_bridge.pace import Pace
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,27 +20,6 @@ if TYPE_CHECKING:
 MOST_PEERS = 1024
 
 
-class TokenBucket:
-    """Lets *burst* through at once, and *per_second* in the long run. Times are in seconds of one monotonic clock."""
-
-    __slots__ = ("_burst", "_filled_at", "_per_second", "_tokens")
-
-    def __init__(self, per_second: float, burst: int, now: float) -> None:
-        self._per_second = per_second
-        self._burst = burst
-        self._tokens = float(burst)
-        self._filled_at = now
-
-    def take(self, now: float) -> bool:
-        """Take a token if there is one, and return whether there was."""
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._per_second)
-        self._filled_at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
 class Door:
     """Knows the peers of late: who is allowed, and how many connections each may still bring."""
 
@@ -46,7 +27,7 @@ class Door:
         self._networks = networks
         self._per_second = per_second
         self._burst = burst
-        self._peers: dict[str, TokenBucket | None] = {}  # None for a stranger
+        self._peers: dict[str, Pace | None] = {}  # None for a stranger
 
     def refusal(self, peer: str, now: float) -> str | None:
         """Return None if a connection of *peer* may come in, else why not, in the words of the counter that counts it."""
@@ -58,10 +39,10 @@ class Door:
             return "refused_peer"
         return None if bucket.take(now) else "refused_rate"
 
-    def _meet(self, peer: str, now: float) -> TokenBucket | None:
+    def _meet(self, peer: str, now: float) -> Pace | None:
         if len(self._peers) >= MOST_PEERS:
             del self._peers[next(iter(self._peers))]  # the one known longest; it may come again
-        bucket = self._peers[peer] = TokenBucket(self._per_second, self._burst, now) if self._is_allowed(peer) else None
+        bucket = self._peers[peer] = Pace(self._per_second, self._burst, now) if self._is_allowed(peer) else None
         return bucket
 
     def _is_allowed(self, peer: str) -> bool:

@@ -112,6 +112,7 @@ class Metrics(Collector):
         if now.records is not None:
             yield from _of_records(now.records)
         yield from _of_pbxs(now)
+        yield from _of_control(now)
         yield from _of_process(now)
 
     def _of_calls(self) -> Iterator[Metric]:
@@ -242,6 +243,24 @@ def _of_pbxs(now: Snapshot) -> Iterator[Metric]:
         for (action, result), count in sorted(pbx.actions.items()):
             actions.add_metric((name, action, result), count)
     yield from (connected, calls, channels, logins, failures, actions, left_out, forgotten)
+
+
+def _of_control(now: Snapshot) -> Iterator[Metric]:
+    verbs = CounterMetricFamily(
+        "agi_bridge_control", "What was asked of live calls, by verb and outcome.", labels=("verb", "outcome")
+    )
+    for labels, count in sorted(now.control.items()):
+        verbs.add_metric(labels, count)
+    yield verbs
+    refusals = CounterMetricFamily("agi_bridge_http_refusals", "Refused HTTP requests, by code.", labels=("code",))
+    for code, count in sorted(now.http_refusals.items()):
+        refusals.add_metric((code,), count)
+    yield refusals
+    yield CounterMetricFamily(
+        "agi_bridge_http_refused_connections",
+        "HTTP connections refused, because there were too many.",
+        now.http_refused_connections,
+    )
 
 
 def _of_process(now: Snapshot) -> Iterator[Metric]:

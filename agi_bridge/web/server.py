@@ -1,7 +1,7 @@
-"""Health, metrics and the reload over HTTP: `/livez`, `/readyz`, `/metrics`, `POST /reload`.
+"""Health, metrics and the reload over HTTP: `/livez`, `/readyz`, `/metrics`, `POST /reload`; and the routes of its neighbours.
 
-A shell around aiohttp. A handler reads the snapshot, shapes it and returns it; the only verb is the reload, which is done
-elsewhere. One connection carries one request and lives for seconds, so that nobody can hold the bridge's file descriptors.
+A shell around aiohttp. A handler reads the snapshot, shapes it and returns it; what is to be done is done elsewhere. One
+connection carries one request and lives for seconds, so that nobody can hold the bridge's file descriptors.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import structlog
 from aiohttp import web
 
 from agi_bridge.errors import CannotListen, ConfigError
+from agi_bridge.web.guard import refusal
 from agi_bridge.web.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
 
     from agi_bridge.changes import Reloaded
-    from agi_bridge.config import Address
+    from agi_bridge.config import Address, WebSettings
     from agi_bridge.web.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
@@ -32,8 +33,7 @@ log = structlog.get_logger(__name__)
 # A page in a browser cannot send a header of this name to a server of another origin.
 RELOAD_HEADER, RELOAD_WORD = "agi-bridge", "reload"
 
-# No request of ours has a body, and none is larger than a browser's.
-_BODY_BYTES = 1024
+# No request is larger than a browser's.
 _HEADER_BYTES = 4096
 
 
@@ -49,21 +49,20 @@ class WebServer:
 
     def __init__(
         self,
-        addresses: Sequence[Address],
+        settings: WebSettings,
+        worker: int,
         look: Callable[[], Snapshot],
         metrics: Callable[[], bytes],
         reload: Callable[[], Awaitable[Reloaded]],
-        *,
-        connection_limit: int = 64,
-        # A reload reads files, and Prometheus gives up after 10 s.
-        connection_seconds: float = 10.0,
+        routes: Iterable[web.RouteDef] = (),
     ) -> None:
-        self._addresses = addresses
+        self._settings = settings
+        self._addresses = settings.addresses(worker)
         self._look = look
         self._metrics = metrics
         self._reload = reload
-        self._connection_limit = connection_limit
-        self._connection_seconds = connection_seconds
+        self._routes = list(routes)
+        self.refused_connections = 0
         self._servers: list[asyncio.Server] = []
 
     @property
@@ -72,11 +71,12 @@ class WebServer:
         return [sock.getsockname()[:2] for server in self._servers for sock in server.sockets]
 
     async def __aenter__(self) -> Self:
-        app = web.Application(middlewares=[_one_request], client_max_size=_BODY_BYTES)
+        app = web.Application(middlewares=[_one_request], client_max_size=self._settings.body_limit_bytes)
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._show_metrics)
         app.router.add_post("/reload", self._do_reload)
+        app.add_routes(self._routes)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -118,11 +118,12 @@ class WebServer:
         """Return the protocol of one accepted connection; aiohttp itself would wait for ever for the first request."""
         server = self._runner.server
         assert server is not None  # noqa: S101 - set up before anything listens
-        if len(server.connections) >= self._connection_limit:
-            log.warning("HTTP connection refused", connection_limit=self._connection_limit)
+        if len(server.connections) >= self._settings.connection_limit:
+            self.refused_connections += 1
+            log.warning("HTTP connection refused", connection_limit=self._settings.connection_limit)
             return _Refused()
         connection = server()
-        asyncio.get_running_loop().call_later(self._connection_seconds, connection.force_close)
+        asyncio.get_running_loop().call_later(self._settings.connection_timeout_seconds, connection.force_close)
         return connection
 
     async def _close(self) -> None:
@@ -161,12 +162,19 @@ class WebServer:
 async def _one_request(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Close the connection after its answer."""
+    """Close the connection after its answer; what is no answer of ours becomes one of the usual shape."""
+    response: web.StreamResponse
     try:
         response = await handler(request)
-    except web.HTTPException as refusal:
-        refusal.force_close()
-        raise
+    except web.HTTPRequestEntityTooLarge:
+        response = refusal(413, "too-large", "the body is larger than body_limit_bytes under [web]")
+    except web.HTTPException as error:
+        response = refusal(error.status, "-".join(error.reason.lower().split()), error.reason)
+        if "allow" in error.headers:
+            response.headers["allow"] = error.headers["allow"]
+    except Exception:
+        log.exception("an HTTP request failed unexpectedly", path=request.path)
+        response = refusal(500, "internal-error", "the bridge's log says more")
     response.force_close()
     response.headers["cache-control"] = "no-store"
     return response

@@ -40,7 +40,8 @@ class Snapshot:
     """One process of the bridge. `not_ready` says why new calls are not welcome; it is empty where they are.
 
     `needs_restart` names the keys that were changed but wait for a restart. `door` has the server's counters by their names, `region_states` the state of each region, and `region_changes` how
-    often each region entered each state. `pbxs` has the PBXs that are configured, by their names.
+    often each region entered each state. `control` counts what was asked of live calls by verb and outcome, `http_refusals` the
+    refused requests by code. `pbxs` has the PBXs that are configured, by their names.
     """
 
     version: str
@@ -59,5 +60,8 @@ class Snapshot:
     orphaned_registrations: int = 0
     region_states: Mapping[str, str] = field(default_factory=dict)
     region_changes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    control: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    http_refusals: Mapping[str, int] = field(default_factory=dict)
+    http_refused_connections: int = 0
     records: RecordsState | None = None
     pbxs: Mapping[str, PbxState] = field(default_factory=dict)

@@ -1,13 +1,10 @@
 """Who may come in, by address and by rate; each step of time is written down."""
 
 import ipaddress
-import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from agi_bridge.agi.door import MOST_PEERS, Door, TokenBucket
+from agi_bridge.agi.door import MOST_PEERS, Door
 
 NETWORKS = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "192.0.2.1", "fe80::/10", "2001:db8::/32")))
 
@@ -60,18 +57,3 @@ def test_peers_are_forgotten_before_they_are_too_many():
     assert len(door._peers) == MOST_PEERS
     latest = str(ipaddress.ip_address("10.0.0.0") + 3 * MOST_PEERS - 1)
     assert door.refusal(latest, 0.0) == "refused_rate"
-
-
-@given(
-    rate=st.integers(1, 1000),
-    burst=st.integers(1, 1000),
-    pauses=st.lists(st.floats(0, 2, allow_nan=False), max_size=200),
-)
-def test_bucket_never_lets_more_through_than_burst_and_rate(rate, burst, pauses):
-    """Over any time, no more tokens are taken than the burst and what has come in since."""
-    now, taken = 0.0, 0
-    bucket = TokenBucket(rate, burst, now)
-    for pause in pauses:
-        now += pause
-        taken += bucket.take(now)
-    assert taken <= burst + now * rate + sys.float_info.epsilon * 1e6

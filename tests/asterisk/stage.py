@@ -64,7 +64,7 @@ listen = "{listen}"
 {agi}
 
 [web]
-listen = []
+listen = {web}
 
 [millis]
 base_url = {millis_url}
@@ -144,6 +144,7 @@ class Stage:
         more: str = "",
         agi: str = "",
         listen: str = "127.0.0.1:0",
+        web: str = "[]",
         millis_url: str = "",
         second_url: str = "",
         second_region: bool = False,
@@ -157,6 +158,7 @@ class Stage:
         url = millis_url or self.millis.url
         return BRIDGE_TOML.format(
             listen=listen,
+            web=web,
             agi=agi,
             millis_url=f'{{ us-west = "{url}", eu-west = "{second_url or self.second_region.url}" }}'
             if second_region
@@ -176,7 +178,7 @@ class Stage:
         earlier = _now_on.set(self)
         try:
             async with app.Service(config, lambda: config) as service:
-                self.pbxs = service.pbxs
+                self.pbxs, self.web = service.pbxs, service.web
                 self.ask_bridge_at(*service.agi.addresses[0])
                 yield service.agi
                 await self.quiet()

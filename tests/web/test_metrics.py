@@ -219,7 +219,12 @@ def test_every_metric_is_documented():
     """operations.md lists each metric with its type and labels, and none that does not exist."""
     metrics = Metrics(
         lambda: replace(
-            QUIET, region_states={"us-west": "open"}, region_changes={("us-west", "open"): 1}, pbxs={"hq": BUSY_PBX}
+            QUIET,
+            region_states={"us-west": "open"},
+            region_changes={("us-west", "open"): 1},
+            pbxs={"hq": BUSY_PBX},
+            control={("transfer", "done"): 1},
+            http_refusals={"unauthorized": 1},
         )
     )
     metrics.ended(Visit(millis_seconds=0.1), ROUTED, 0.1)

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agi_bridge.changes import Reloaded
-from agi_bridge.config import Address
+from agi_bridge.config import Address, WebSettings
 from agi_bridge.errors import CannotListen, ConfigError, Problem
 from agi_bridge.web.server import WebServer
 from agi_bridge.web.snapshot import Snapshot
@@ -39,8 +39,9 @@ async def nothing_to_reload():
 
 
 @asynccontextmanager
-async def serving(moment=READY, reload=nothing_to_reload, **limits):
-    async with WebServer([Address("127.0.0.1", 0)], lambda: moment, lambda: b"m 1.0\n", reload, **limits) as server:
+async def serving(moment=READY, reload=nothing_to_reload, routes=(), **settings):
+    web = WebSettings(**{"listen": ["127.0.0.1:0"]} | settings)
+    async with WebServer(web, 1, lambda: moment, lambda: b"m 1.0\n", reload, routes) as server:
         yield server
 
 
@@ -163,7 +164,9 @@ async def test_every_name_of_this_machine_may_reload(host):
 async def test_another_machine_cannot_reload(other_address):
     """Header and name do not help whoever is not on this machine."""
     with capture_logs():
-        async with WebServer([Address("0.0.0.0", 0)], lambda: READY, lambda: b"", nothing_to_reload) as server:
+        async with WebServer(
+            WebSettings(listen=["0.0.0.0:0"]), 1, lambda: READY, lambda: b"", nothing_to_reload
+        ) as server:
             port = server.addresses[0][1]
             reader, writer = await asyncio.open_connection(other_address, port)
             writer.write(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nagi-bridge: reload\r\n\r\n")
@@ -193,7 +196,7 @@ async def test_one_connection_carries_one_request():
 
 async def test_connection_that_says_nothing_is_closed():
     """Nobody keeps a file descriptor of ours by staying silent."""
-    async with serving(connection_seconds=0.05) as server:
+    async with serving(connection_timeout_seconds=0.05) as server:
         assert await say(server, b"") == ""
         assert await say(server, b"GET /livez HTTP/1.1\r\nHos") == ""
 
@@ -226,7 +229,7 @@ async def test_address_that_is_not_to_be_had(taken, why):
     async with serving() as server:
         address = Address(*server.addresses[0]) if taken else Address("192.0.2.1", 4574)
         with pytest.raises(CannotListen) as refused:
-            async with WebServer([address], lambda: READY, lambda: b"", nothing_to_reload):
+            async with WebServer(WebSettings(listen=[str(address)]), 1, lambda: READY, lambda: b"", nothing_to_reload):
                 pass
     assert str(refused.value) == (
         f"cannot listen on {address}: {why}; is another bridge running? See listen under [web]"
@@ -235,5 +238,5 @@ async def test_address_that_is_not_to_be_had(taken, why):
 
 async def test_no_address_no_server():
     """An empty list turns the web side off."""
-    async with WebServer([], lambda: READY, lambda: b"", nothing_to_reload) as server:
+    async with WebServer(WebSettings(listen=[]), 1, lambda: READY, lambda: b"", nothing_to_reload) as server:
         assert server.addresses == []

@@ -1,0 +1,122 @@
+"""The HTTP API under `/api/v1`: the calls that are up, what may be done with them, and what would become of a call.
+
+Handlers read what they are handed, shape it and return it; every error has the one shape of `guard.refusal`. `openapi.py`
+describes all of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aiohttp import web
+
+from agi_bridge.access import Scope
+from agi_bridge.errors import (
+    AgiProtocolError,
+    AlreadyTransferred,
+    AmiError,
+    BridgeError,
+    CallOver,
+    NoSuchCall,
+    NoSuchTransfer,
+)
+from agi_bridge.web.guard import Guard, refusal
+from agi_bridge.web.openapi import openapi
+from agi_bridge.web.tools import json_object
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from agi_bridge.web.tools import Verbs
+
+_STATUSES: dict[type[BridgeError], int] = {NoSuchCall: 404, CallOver: 409, AlreadyTransferred: 409, NoSuchTransfer: 422}
+
+_LONGEST_TEXT = 1000
+
+
+class Looker(Protocol):
+    """What the API may look at."""
+
+    def live_calls(self) -> Sequence[Mapping[str, Any]]: ...
+    def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]: ...
+
+
+class Api:
+    """The handlers, for whoever has a token with the scope that each needs."""
+
+    def __init__(self, guard: Guard, verbs: Verbs, looker: Looker, version: str) -> None:
+        self._guard, self._verbs, self._looker, self._version = guard, verbs, looker, version
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what the server is to answer."""
+        return [
+            web.get("/api/v1/openapi.json", self._openapi),
+            web.get("/api/v1/live", self._with(Scope.READ, self._live)),
+            web.post("/api/v1/route", self._with(Scope.READ, self._route)),
+            web.post("/api/v1/calls/{bridge_call_id}/transfer", self._with(Scope.CONTROL, self._transfer)),
+            web.post("/api/v1/calls/{bridge_call_id}/hangup", self._with(Scope.CONTROL, self._hang_up)),
+        ]
+
+    def _with(
+        self, scope: Scope, answer: Callable[[web.Request], Awaitable[Mapping[str, Any]]]
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Return the handler that lets in who has *scope*, and turns what fails into an error of the usual shape."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            if refused := self._guard.refused(request, scope):
+                return refused
+            try:
+                return web.json_response(await answer(request))
+            except ValueError as error:
+                return refusal(400, "bad-body", str(error))
+            except BridgeError as error:
+                return _failed(error)
+
+        return handle
+
+    async def _openapi(self, request: web.Request) -> web.Response:
+        return web.json_response(openapi(self._version))
+
+    async def _live(self, request: web.Request) -> Mapping[str, Any]:
+        return {"calls": list(self._looker.live_calls())}
+
+    async def _route(self, request: web.Request) -> Mapping[str, Any]:
+        body = await json_object(request)
+        did = _text(body, "did", needed=True)
+        context, channel = _text(body, "context") or "from-trunk", _text(body, "channel") or "PJSIP/trunk-00000001"
+        return self._looker.dry_run(did, _text(body, "caller") or None, context, channel)
+
+    async def _transfer(self, request: web.Request) -> Mapping[str, Any]:
+        body = await json_object(request)
+        sent_to = await self._verbs.transfer(
+            request.match_info["bridge_call_id"],
+            _text(body, "to", needed=True),
+            _text(body, "reason"),
+            _text(body, "summary"),
+        )
+        return {"done": True, "to": sent_to.name}
+
+    async def _hang_up(self, request: web.Request) -> Mapping[str, Any]:
+        await self._verbs.hang_up(request.match_info["bridge_call_id"])
+        return {"done": True}
+
+
+def _text(body: Mapping[str, Any], key: str, *, needed: bool = False) -> str:
+    """Return a text of a body; raise ValueError where it is none, is too long, or is missing though *needed*."""
+    value = body.get(key, "")
+    if not isinstance(value, str):
+        raise ValueError(f"{key} must be a text")
+    if len(value) > _LONGEST_TEXT:
+        raise ValueError(f"{key} is longer than {_LONGEST_TEXT} characters")
+    if needed and not value:
+        raise ValueError(f"{key} is missing")
+    return value
+
+
+def _failed(error: BridgeError) -> web.Response:
+    if isinstance(error, AmiError):
+        code = "pbx-uncertain" if error.may_be_done else "pbx-unreachable"
+        return refusal(502, code, str(error))
+    if isinstance(error, AgiProtocolError):
+        return refusal(422, "bad-call", str(error))
+    return refusal(_STATUSES.get(type(error), 422), getattr(error, "code", "") or "refused", str(error))

@@ -1,0 +1,147 @@
+"""The description of the HTTP API that is served with it, OpenAPI 3.1; the tests hold the API to it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_TEXT = {"type": "string", "maxLength": 1000}
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+        }
+    },
+}
+_ERRORS = {
+    "400": "The body is not what it should be.",
+    "401": "No token, or a wrong one.",
+    "403": "The token is not for this.",
+    "413": "The body is too large.",
+    "429": "Too many requests.",
+    "500": "The bridge has failed; its log says more.",
+}
+_OF_CALL = {
+    "404": "No call of that id is up.",
+    "409": "The call is over, or its caller is on the way elsewhere.",
+    "422": "Refused: a destination that is not on the list.",
+    "502": "The PBX did not do it, or it is not known whether it did.",
+}
+_CALL_ID = {
+    "name": "bridge_call_id",
+    "in": "path",
+    "required": True,
+    "description": "Our id of the call, as in the log, the metadata and the record.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 100},
+}
+_DONE = {"type": "object", "required": ["done"], "properties": {"done": {"type": "boolean"}, "to": {"type": "string"}}}
+_CHANNEL = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "uniqueid": {"type": "string"},
+        "state": {"type": "string"},
+        "joined": {"type": "boolean"},
+    },
+}
+_LIVE_CALL = {
+    "type": "object",
+    "required": ["bridge_call_id", "pbx", "uniqueid", "channels"],
+    "properties": {
+        "bridge_call_id": {"type": "string"},
+        "pbx": {"type": "string"},
+        "uniqueid": {"type": "string"},
+        "channels": {"type": "array", "items": _CHANNEL},
+    },
+}
+
+
+def openapi(version: str) -> dict[str, Any]:
+    """Return the description."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "agi_bridge",
+            "version": version,
+            "description": "Live calls between an Asterisk PBX and Millis agents.",
+        },
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Error": _ERROR, "LiveCall": _LIVE_CALL},
+        },
+        "security": [{"token": []}],
+        "paths": {
+            "/api/v1/openapi.json": {
+                "get": _operation("openapi", "This description", {"type": "object"}, open_to=True)
+            },
+            "/api/v1/live": {
+                "get": _operation(
+                    "live",
+                    "The calls that are up in the PBXs whose manager interface is configured. Scope read",
+                    {
+                        "type": "object",
+                        "required": ["calls"],
+                        "properties": {"calls": {"type": "array", "items": {"$ref": "#/components/schemas/LiveCall"}}},
+                    },
+                )
+            },
+            "/api/v1/route": {
+                "post": _operation(
+                    "route",
+                    "What would become of a call; nothing is asked or dialled. Scope read",
+                    {"type": "object"},
+                    body={"did": _TEXT | {"minLength": 1}, "caller": _TEXT, "context": _TEXT, "channel": _TEXT},
+                    needed=["did"],
+                    more={"422": "No call could look like that."},
+                )
+            },
+            "/api/v1/calls/{bridge_call_id}/transfer": {
+                "parameters": [_CALL_ID],
+                "post": _operation(
+                    "transfer",
+                    "Send the caller to a destination of the list. Scope control",
+                    _DONE,
+                    body={"to": _TEXT | {"minLength": 1}, "reason": _TEXT, "summary": _TEXT},
+                    needed=["to"],
+                    more=_OF_CALL,
+                ),
+            },
+            "/api/v1/calls/{bridge_call_id}/hangup": {
+                "parameters": [_CALL_ID],
+                "post": _operation("hangup", "End a call. Scope control", _DONE, more=_OF_CALL),
+            },
+        },
+    }
+
+
+def _operation(
+    name: str,
+    summary: str,
+    answer: dict[str, Any],
+    *,
+    body: dict[str, Any] | None = None,
+    needed: list[str] | None = None,
+    more: dict[str, str] | None = None,
+    open_to: bool = False,
+) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": name,
+        "summary": summary,
+        "responses": {
+            "200": {"description": "Done.", "content": {"application/json": {"schema": answer}}},
+            **{status: _refusal(why) for status, why in ({} if open_to else _ERRORS | (more or {})).items()},
+        },
+    }
+    if open_to:
+        described["security"] = []
+    if body is not None:
+        schema = {"type": "object", "properties": body, "required": needed or []}
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return described
+
+
+def _refusal(why: str) -> dict[str, Any]:
+    return {"description": why, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}

@@ -1,0 +1,146 @@
+"""An agent asks, over HTTP, for its caller to be sent on or for the call to be ended; the PBX does it, or says why not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from agi_bridge.access import digest
+from agi_bridge.simulator.sip import HungUp, Invited
+from tests.asterisk.stage import AGENT, CALLER_NUMBER, LOBBY, RECEPTION, Stage
+from tests.asterisk.test_pbx import hq, table, until
+from tests.web.asking import ask, bearer
+
+TOKEN = "of millis"
+# The list as extensions.conf has it: the lobby is what "sales" stands for.
+MORE = f"""
+[[transfer]]
+name = "sales"
+destination = "lobby,s,1"
+
+[[token]]
+name = "millis"
+scopes = ["millis", "read", "control"]
+sha256 = "{digest(TOKEN)}"
+"""
+
+
+@asynccontextmanager
+async def talking(stage: Stage, manager_port: int = 0, **behaviour: Any) -> AsyncIterator[str]:
+    """Let the caller talk with the agent, as our manager user sees; yield our id of the call."""
+    port = manager_port or stage.pbx.manager_port
+    async with stage.bridge(web='["127.0.0.1:0"]', more=table(port) + MORE):
+        if not manager_port:
+            await until(lambda: hq(stage).connected)
+        async with stage.calling(**behaviour):
+            await stage.heard("caller", AGENT)
+            yield (await stage.line("route"))["bridge_call_id"]
+
+
+async def tool(stage: Stage, name: str, **said: str) -> dict[str, Any]:
+    """Return what a tool answers the agent."""
+    status, answer = await ask(stage.web, "POST", f"/tools/{name}", said, **bearer(TOKEN))
+    assert status == 200
+    return answer
+
+
+async def test_transfer_to_somebody_who_answers(stage: Stage):
+    """The caller hears whom the agent named; that one sees who calls and why; both reports say what became of it."""
+    async with talking(stage, name="Ada") as call:
+        said = await tool(stage, "transfer", bridge_call_id=call, target="sales", reason="wants a refund")
+        await stage.heard("caller", LOBBY)
+        invited = await stage.saw("lobby", Invited)
+        await stage.saw("agent", HungUp)
+    ended, transferred = await stage.line("ended"), await stage.line("transferred")
+
+    assert said == {"done": True, "message": "The caller is being connected to sales. Say nothing more."}
+    assert (invited.caller_number, invited.caller_name) == (CALLER_NUMBER, "wants a refund: Ada")
+    assert (ended["reason"], ended["transfer"]) == ("transferred", "sales")
+    assert (transferred["reason"], transferred["bridge_call_id"]) == ("transfer-answered", call)
+
+
+async def test_transfer_to_somebody_who_does_not(stage: Stage):
+    """Nobody answers, and the caller comes to the rule's fallback; never to silence."""
+    stage.desk_does("lobby", ring_seconds=30.0)
+    async with talking(stage) as call:
+        await tool(stage, "transfer", bridge_call_id=call, target="sales")
+        await stage.heard("caller", RECEPTION)
+    assert (await stage.line("transferred"))["reason"] == "transfer-unanswered"
+
+
+async def test_transfer_to_what_is_not_on_the_list(stage: Stage):
+    """The agent is told what there is, and talks on."""
+    async with talking(stage) as call:
+        said = await tool(stage, "transfer", bridge_call_id=call, target="00441234567890")
+    ended = await stage.line("ended")
+
+    assert said == {"done": False, "message": "Not done: there is no such destination; there are: sales."}
+    assert (ended["reason"], stage.events["lobby"]) == ("answered", [])
+
+
+async def test_transfer_after_the_caller_has_hung_up(stage: Stage):
+    """A request that comes too late finds no call, and says so."""
+    async with talking(stage) as call:
+        stage.caller.hang_up()
+        await stage.line("ended")
+        await stage.quiet()
+        said = await tool(stage, "transfer", bridge_call_id=call, target="sales")
+
+    assert said["done"] is False
+    assert stage.events["lobby"] == []
+
+
+async def test_transfer_twice_at_once(stage: Stage):
+    """One request moves the caller, and the other is told that they are on the way."""
+    async with talking(stage) as call:
+        answers = await asyncio.gather(
+            *(tool(stage, "transfer", bridge_call_id=call, target="sales") for _ in range(2))
+        )
+        await stage.heard("caller", LOBBY)
+        late = await tool(stage, "transfer", bridge_call_id=call, target="sales")
+
+    assert sorted(answer["done"] for answer in answers) == [False, True]
+    assert late == {"done": False, "message": "Not done: the caller is being sent elsewhere already."}
+    assert len([event for event in stage.events["lobby"] if isinstance(event, Invited)]) == 1
+
+
+async def test_agent_ends_the_call(stage: Stage):
+    """Both legs are let go, and the call is reported."""
+    async with talking(stage) as call:
+        said = await tool(stage, "hangup", bridge_call_id=call)
+        hung_up = await stage.saw("caller", HungUp)
+        await stage.saw("agent", HungUp)
+        ended = await stage.line("ended")
+
+    assert (said["done"], hung_up.by, ended["dialstatus"]) == (True, "them", "ANSWER")
+
+
+async def test_pbx_that_cannot_be_asked(stage: Stage):
+    """Without a manager interface no call is known there; the agent is told that it did not work, and talks on."""
+    async with talking(stage, manager_port=1) as call:
+        said = await tool(stage, "transfer", bridge_call_id=call, target="sales")
+    ended = await stage.line("ended")
+
+    assert said == {
+        "done": False,
+        "message": "The telephone system does not answer. Tell the caller that it did not work.",
+    }
+    assert ended["reason"] == "answered"
+
+
+async def test_live_call_is_shown(stage: Stage):
+    """Who looks while somebody talks sees the call with both its channels, and nothing of it afterwards."""
+    async with talking(stage) as call:
+        _, during = await ask(stage.web, "GET", "/api/v1/live", **bearer(TOKEN))
+        stage.caller.hang_up()
+        await until(lambda: not hq(stage).channels.calls)
+        _, after = await ask(stage.web, "GET", "/api/v1/live", **bearer(TOKEN))
+
+    assert after == {"calls": []}
+    [shown] = during["calls"]
+    assert (shown["bridge_call_id"], shown["pbx"]) == (call, "hq")
+    assert sorted(channel["name"].rpartition("-")[0] for channel in shown["channels"]) == [
+        "PJSIP/millis",
+        "PJSIP/trunk",
+    ]
+    assert all(channel["state"] == "Up" for channel in shown["channels"])
