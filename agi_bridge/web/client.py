@@ -1,4 +1,4 @@
-"""Asks a running bridge over HTTP, for the commands `health` and `reload`.
+"""Asks a running bridge over HTTP, for the commands: how it is, that it read its configuration, and whatever its API offers.
 
 A shell around the standard library: one question at a time, and none that goes through a proxy.
 """
@@ -9,12 +9,15 @@ import http.client
 import ipaddress
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from agi_bridge.errors import NotRunning
+from agi_bridge.errors import ApiRefused, NotRunning
 from agi_bridge.web.server import RELOAD_HEADER, RELOAD_WORD
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agi_bridge.config import Address
 
 # A reload reads every file that the configuration names.
@@ -22,6 +25,18 @@ _TIMEOUT_SECONDS = 10.0
 _ANSWER_BYTES = 1_048_576
 
 _SAID_BY_EVERY_BRIDGE = ("ready", "worker", "workers")
+
+_NO_BRIDGE = "what answers at {} is no agi-bridge; its web port is meant, which listen under [web] names"
+
+# What the bridge tells a program, in the words of whoever typed a command.
+_FOR_PEOPLE = {
+    "unauthorized": "the bridge knows no such token; `agi-bridge token` makes one, and a reload takes it in",
+    "too-many-wrong-tokens": "too many wrong tokens came from here; wait a minute, and send one that the bridge knows",
+}
+
+
+class _Unanswered(NotRunning):
+    """Something took the question, and then was silent or gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,27 @@ def ask_reload(address: Address) -> Answer:
     return _ask("POST", address, "/reload", {RELOAD_HEADER: RELOAD_WORD})
 
 
+def ask_api(
+    address: Address, method: str, path: str, token: str, body: Mapping[str, object] | None = None
+) -> dict[str, Any]:
+    """Ask one process for what its API offers under *path*; raise ApiRefused where it says no, NotRunning where there is none.
+
+    *token* is what an HTTP header can carry.
+    """
+    headers = {"Authorization": f"Bearer {token}"}
+    try:
+        answer = _ask(method, address, path, headers, None if body is None else json.dumps(body).encode())
+    except _Unanswered as error:
+        raise NotRunning(f"{address} was asked and did not answer; it may have been done all the same") from error
+    if answer.status == HTTPStatus.OK:
+        return answer.content
+    why = answer.content.get("error")
+    if not isinstance(why, dict) or not {"code", "message"} <= why.keys():
+        raise _no_bridge(address)
+    code = str(why["code"])
+    raise ApiRefused(_FOR_PEOPLE.get(code, str(why["message"])), code)
+
+
 def reachable(address: Address) -> Address:
     """Return where a process that listens on *address* is asked from its own machine."""
     try:
@@ -56,19 +92,20 @@ def reachable(address: Address) -> Address:
     return type(address)("127.0.0.1" if ip.version == 4 else "::1", address.port)
 
 
-def _ask(method: str, address: Address, path: str, headers: dict[str, str]) -> Answer:
+def _ask(method: str, address: Address, path: str, headers: dict[str, str], body: bytes | None = None) -> Answer:
     connection = http.client.HTTPConnection(address.host, address.port, timeout=_TIMEOUT_SECONDS)
     connected = False
     try:
         connection.connect()
         connected = True
-        connection.request(method, path, headers=headers)
+        connection.request(method, path, body, headers)
         response = connection.getresponse()
         content = json.loads(response.read(_ANSWER_BYTES))
     except OSError as error:
         if connected and not isinstance(error, TimeoutError):
-            raise _no_bridge(address) from error
-        raise NotRunning(f"no bridge answers at {address}: {error.strerror or error}") from error
+            raise _Unanswered(_NO_BRIDGE.format(address)) from error
+        kind = _Unanswered if connected else NotRunning
+        raise kind(f"no bridge answers at {address}: {error.strerror or error}") from error
     except (http.client.HTTPException, ValueError) as error:
         raise _no_bridge(address) from error
     finally:
@@ -79,6 +116,4 @@ def _ask(method: str, address: Address, path: str, headers: dict[str, str]) -> A
 
 
 def _no_bridge(address: Address) -> NotRunning:
-    return NotRunning(
-        f"what answers at {address} is no agi-bridge; its web port is meant, which listen under [web] names"
-    )
+    return NotRunning(_NO_BRIDGE.format(address))
