@@ -4,6 +4,7 @@ Results go to standard output, problems to standard error. Only this module impo
 """
 
 import asyncio
+import errno
 import getpass
 import json
 import os
@@ -14,8 +15,8 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -48,12 +49,20 @@ from agi_bridge.simulator.asterisk import play_call
 from agi_bridge.simulator.channel import SimulatedChannel
 from agi_bridge.simulator.fault import ALLOWED_FAULTS, Fault
 from agi_bridge.simulator.millis import Received, SimulatedMillis
+from agi_bridge.simulator.sip import AgentBehaviour, CallerBehaviour, SipAgent, place_call
+from agi_bridge.simulator.sip_message import SipSyntaxError
+from agi_bridge.simulator.story import agent_step, audio_fault, story_teller
+from agi_bridge.simulator.tone import AGENT_TONE_HZ, HEARD_TONE_HZ
 from agi_bridge.tool_definition import tool_definitions
 from agi_bridge.web.client import ask_readiness, ask_reload, reachable
 
 T = TypeVar("T")
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+
+# How long a simulated caller waits for somebody to answer, and how long the simulated agent lets it ring.
+_ANSWER_SECONDS = 15.0
+_AGENT_RINGS_SECONDS = 0.5
 
 _USUAL_URL = "http://127.0.0.1:4574"
 _IF_CHANGED = "if listen under [web] was changed since the bridge began, name the old address with --url; SIGHUP reloads without it"
@@ -124,11 +133,21 @@ def main(arguments: Sequence[str]) -> int:
             _complain(str(problem))
         return MISUSED
     except (BridgeError, OSError) as error:
-        _complain(f"agi-bridge: {error}")
+        _complain(f"agi-bridge: {_in_words(error)}")
         return FAILED
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
     return DONE
+
+
+def _in_words(error: Exception) -> str:
+    """Say what went wrong; where a file may not be written, also what to do."""
+    match error:
+        case PermissionError(filename=str() as name):
+            return f"{name}: {error.strerror}; let uid {os.geteuid()} write there"
+        case OSError(errno=errno.EROFS, filename=str() as name):
+            return f"{name}: {error.strerror}; name a place that can be written"
+    return str(error)
 
 
 def main_entry() -> None:
@@ -457,17 +476,73 @@ def simulate_millis(
         str, typer.Option(metavar="HOST:PORT", help="What stands in the SIP URIs that are handed out.")
     ] = "127.0.0.1:5090",
     key: Annotated[str | None, typer.Option(metavar="KEY", help="Accept only this API key; without it, any.")] = None,
+    agent: Annotated[
+        bool,
+        typer.Option("--agent", help="Play the agent too: answer the calls that come in at --sip-host, with a tone."),
+    ] = False,
     fault: Annotated[str, typer.Option(metavar="FAULT", help=f"Misbehave: {ALLOWED_FAULTS}.")] = "",
 ) -> int:
-    """Play the Millis API, and print what it is asked."""
+    """Play the Millis API, and print what it is asked. With --agent, the agent that answers the calls too."""
     # A shell starts its background jobs with Ctrl-C ignored, and Python keeps to that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         wanted = Fault.parse(fault)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--fault") from None
-    _run(_simulate_millis(host, port, sip_host, key, wanted))
+    sip_address = _address_option(sip_host, "--sip-host") if agent else None
+    _run(_simulate_millis(host, port, sip_host, sip_address, key, wanted))
     return DONE
+
+
+@simulate.command("caller")
+def simulate_caller(
+    did: DidOption,
+    caller: CallerOption = None,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The caller's name.")] = "",
+    pbx: Annotated[
+        str, typer.Option("--pbx", metavar="HOST:PORT", help="Where the PBX takes SIP over UDP.")
+    ] = "127.0.0.1:5060",
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Address to call from, by which the PBX knows its trunk.")
+    ] = "127.0.0.1",
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="SECONDS", min=1, max=300, help="How long to talk.")
+    ] = 3.0,
+    as_json: JsonOption = False,
+) -> int:
+    """Play a caller: one SIP call to a PBX. Proves audio both ways, where the call reaches the agent of simulate millis --agent."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    address = _address_option(pbx, "--pbx")
+    tell = (lambda _: None) if as_json else story_teller(typer.echo, time.monotonic())
+    behaviour = CallerBehaviour(
+        answer_timeout_seconds=_ANSWER_SECONDS, talk_seconds=seconds, listens_for_hz=(AGENT_TONE_HZ, HEARD_TONE_HZ)
+    )
+    try:
+        report = _run(
+            place_call(
+                (address.host, address.port),
+                did,
+                caller_number=caller,
+                caller_name=name,
+                behaviour=behaviour,
+                host=host,
+                on_event=tell,
+            )
+        )
+    except SipSyntaxError as error:
+        raise typer.BadParameter(str(error), param_hint="--did, --caller and --name") from None
+    except OSError as error:
+        raise CannotListen(f"cannot call {address} from {host}: {error.strerror}; see --pbx and --host") from error
+    fault = audio_fault(report, str(address))
+    if as_json:
+        _print_json(
+            {"audio_both_ways": not fault, "why_not": fault, "status": report.status, "heard_hz": report.heard_hz}
+        )
+    elif fault:
+        _complain(f"agi-bridge: {fault}")
+    else:
+        typer.echo("audio went both ways: the caller heard the agent, and the agent heard the caller")
+    return FAILED if fault else DONE
 
 
 @simulate.command("call")
@@ -491,10 +566,7 @@ def simulate_call(
     as_json: JsonOption = False,
 ) -> int:
     """Play Asterisk: one call to a running bridge. Prints the conversation, and the variables that the dialplan gets."""
-    try:
-        address = config.parse_address(bridge)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--bridge") from None
+    address = _address_option(bridge, "--bridge")
     presentation = 0 if caller else 32
     channel = SimulatedChannel(did=did, caller_number=caller, caller_name=name, callingpres=presentation)
     # As the dialplan does it: did=${URIENCODE(…)}.
@@ -633,17 +705,43 @@ def _known_region(region: str | None) -> str | None:
     return region
 
 
-async def _simulate_millis(host: str, port: int, sip_host: str, key: str | None, fault: Fault) -> None:
+async def _simulate_millis(
+    host: str, port: int, sip_host: str, agent: config.Address | None, key: str | None, fault: Fault
+) -> None:
     millis = SimulatedMillis(host, port, key=key, sip_host=sip_host, fault=fault, on_request=_print_request)
     async with AsyncExitStack() as stack:
-        try:
+        if agent is not None:
+            simulated = SipAgent(
+                agent.host,
+                agent.port,
+                behaviour=AgentBehaviour(ring_seconds=_AGENT_RINGS_SECONDS, heard_hz=HEARD_TONE_HZ),
+                accepts=lambda user: any(user == issued["call_id"] for issued in millis.issued),
+                on_event=lambda event: typer.echo(agent_step(event).sentence),
+            )
+            with _listening(agent, "--sip-host"):
+                await stack.enter_async_context(simulated)
+            typer.echo(f"simulated agent at sip:{agent}")
+        with _listening(config.Address(host, port), "--port"):
             await stack.enter_async_context(millis)
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-            where = config.Address(host, port)
-            raise CannotListen(f"cannot listen on {where}: {why}; choose another address or --port") from error
         typer.echo(f"simulated Millis at {millis.url}; stop it with Ctrl-C")
         await asyncio.Event().wait()
+
+
+@contextmanager
+def _listening(where: config.Address, option: str) -> Iterator[None]:
+    """Say it in our words where an address to listen on is not to be had."""
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise CannotListen(f"cannot listen on {where}: {why}; choose another address or {option}") from error
+
+
+def _address_option(text: str, option: str) -> config.Address:
+    try:
+        return config.parse_address(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def _imagined(loaded: config.Config, bridge_call_id: str, *told: Any) -> Call:
@@ -656,21 +754,33 @@ def _imagined(loaded: config.Config, bridge_call_id: str, *told: Any) -> Call:
 def _load(config_file: str | None, *, need_keys: bool = True, need_secret: bool | None = None) -> config.Config:
     """Read the configuration file; files that it names are relative to its own folder."""
     path = _config_path(config_file)
-
-    def read(name: str) -> bytes:
-        return (path.parent / name).read_bytes()
-
-    return config.load(_text(path), os.environ, read, need_keys=need_keys, need_secret=need_secret)
+    return config.load(
+        _text(path),
+        os.environ,
+        lambda name: _bytes(path.parent / name),
+        need_keys=need_keys,
+        need_secret=need_secret,
+    )
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
+        return _bytes(path).decode("utf-8-sig")  # editors on Windows put a mark before the text
     except OSError as error:
-        problem = Problem(str(path), f"cannot be read: {error.strerror}", "name the file with --config")
-        raise ConfigError([problem]) from None
+        # Set by docker-compose.yml, for in the container the path has another name than outside.
+        site = os.environ.get("AGI_BRIDGE_SITE")
+        hint = f"it belongs into the folder AGI_BRIDGE_SITE: {site}" if site else "name the file with --config"
+        raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", hint)]) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem(str(path), "is not UTF-8 text")]) from None
+
+
+def _bytes(path: Path) -> bytes:
+    """Return what a file holds; where that is not allowed, say to whom."""
+    try:
+        return path.read_bytes()
+    except PermissionError as error:
+        raise PermissionError(error.errno, f"{error.strerror}; let uid {os.geteuid()} read it") from error
 
 
 def _config_path(config_file: str | None) -> Path:

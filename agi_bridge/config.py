@@ -819,7 +819,8 @@ class _Reader:
         except UnicodeDecodeError:
             self._problem(path, f"{name} is not UTF-8 text")
         except OSError as error:
-            self._problem(path, f"cannot read {name}: {error.strerror or error}")
+            hint = "write it beside the configuration, or name another" if isinstance(error, FileNotFoundError) else ""
+            self._problem(path, f"cannot read {name}: {error.strerror or error}", hint)
         except ValueError as error:
             self._problem(path, f"cannot read {name!r}: {error}")
         return None

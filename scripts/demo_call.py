@@ -25,17 +25,12 @@ from agi_bridge.simulator.channel import SimulatedChannel
 from agi_bridge.simulator.millis import Received, SimulatedMillis
 from agi_bridge.simulator.sip import (
     AgentBehaviour,
-    Answered,
-    AudioHeard,
     CallerBehaviour,
     CallEvent,
-    HungUp,
-    Invited,
-    Refused,
-    Ringing,
     SipAgent,
     place_call,
 )
+from agi_bridge.simulator.story import agent_step, caller_step
 
 DID = "15551230001"
 CALLER_NUMBER = "+15557654321"
@@ -105,37 +100,11 @@ class Story:
 
     def tell_caller(self, event: CallEvent) -> None:
         """Tell what the caller's phone did or heard."""
-        match event:
-            case Invited():
-                self.tell(
-                    "dialled", f"{event.caller_name} {event.caller_number} dials {event.user} on the trunk", event.at
-                )
-            case Ringing():
-                self.tell("caller ringing", "the caller hears ringing", event.at)
-            case Answered():
-                self.tell("caller connected", "the caller is connected", event.at)
-            case AudioHeard():
-                self.tell("caller hears", f"the caller hears the agent: a tone of {event.hz} Hz", event.at)
-            case HungUp():
-                self.tell("hung up", f"{'the caller' if event.by == 'us' else 'the PBX'} hangs up", event.at)
-            case Refused():
-                self.tell("refused", f"the PBX refuses the call with {event.status}", event.at)
+        self.tell(*caller_step(event), event.at)
 
     def tell_agent(self, event: CallEvent) -> None:
         """Tell what the agent did or heard."""
-        match event:
-            case Invited():
-                self.tell("agent called", f"the PBX calls the agent: INVITE sip:{event.user}@…", event.at)
-            case Ringing():
-                self.tell("agent rings", "the agent rings", event.at)
-            case Answered():
-                self.tell("agent answers", "the agent answers", event.at)
-            case AudioHeard():
-                self.tell("agent hears", f"the agent hears the caller: a tone of {event.hz} Hz", event.at)
-            case HungUp():
-                self.tell(
-                    "agent told", f"{'the agent' if event.by == 'us' else 'the PBX'} ends the agent's leg", event.at
-                )
+        self.tell(*agent_step(event), event.at)
 
     def tell_request(self, received: Received) -> None:
         """Tell what the bridge asked of Millis."""

@@ -42,7 +42,7 @@ def test_shipped_files_are_in_the_package(tmp_path):
         inside = {
             name.removeprefix(prefix): package.read(name).decode()
             for name in package.namelist()
-            if name.startswith(prefix)
+            if name.startswith(prefix) and name.endswith(".conf")
         }
     assert inside == shipped()
 

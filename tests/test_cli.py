@@ -1,6 +1,8 @@
 """The command `agi-bridge`: what each subcommand prints, where, and with which exit code."""
 
 import asyncio
+import errno
+import http.client
 import json
 import os
 import re
@@ -8,7 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 import structlog
@@ -141,7 +144,11 @@ def table(out):
         ("standby list", ["Millis cannot be asked"]),
         ("standby delete", ["--id ID", "--account NAME"]),
         ("simulate", ["millis  Play the Millis API", "call    Play Asterisk: one call to a running bridge."]),
-        ("simulate millis", ["--sip-host HOST:PORT", "--fault FAULT", "body=json|html|empty|huge"]),
+        ("simulate millis", ["--sip-host HOST:PORT", "--fault FAULT", "body=json|html|empty|huge", "--agent"]),
+        (
+            "simulate caller",
+            ["--pbx HOST:PORT", "127.0.0.1:5060]", "Proves audio both ways", "--seconds SECONDS"],
+        ),
         ("simulate call", ["--bridge HOST:PORT", "[default: 127.0.0.1:4573]", "route, dial, ended or ping."]),
     ],
 )
@@ -263,13 +270,13 @@ PROBLEMS = [
     {
         "path": 'route "sales": agent_config_file',
         "message": "cannot read gone.json: No such file or directory",
-        "suggestion": "",
+        "suggestion": "write it beside the configuration, or name another",
     },
 ]
 PROBLEM_LINES = """\
 route "sales": did: the number 15551230001 has no quotes (write "15551230001" with its "+" and leading zeros)
 route "sales": agentid: there is no such key (did you mean "agent_id"?)
-route "sales": agent_config_file: cannot read gone.json: No such file or directory
+route "sales": agent_config_file: cannot read gone.json: No such file or directory (write it beside the configuration, or name another)
 """
 
 
@@ -327,6 +334,30 @@ def test_configuration_that_cannot_be_read(run, tmp_path, name, complaint):
     (tmp_path / "words.toml").write_text("once upon a time")
 
     assert run("check", "--config", name) == (MISUSED, "", complaint)
+
+
+def test_configuration_that_a_container_lacks(run, monkeypatch):
+    """In a container the message names the folder outside that the file belongs into."""
+    monkeypatch.setenv("AGI_BRIDGE_SITE", "./site")
+
+    _, _, err = run("check")
+    assert (
+        err
+        == "bridge.toml: cannot be read: No such file or directory (it belongs into the folder AGI_BRIDGE_SITE: ./site)\n"
+    )
+
+
+def test_configuration_that_this_user_may_not_read(run, configured, monkeypatch):
+    """A file that another user owns is told with the number of the user who must be let in."""
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    # Root, as whom the tests may run, is let in everywhere.
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    _, _, err = run("check", "--config", "bridge.toml")
+
+    assert err.startswith(f"bridge.toml: cannot be read: Permission denied; let uid {os.geteuid()} read it (")
 
 
 def test_configuration_that_is_nowhere(run):
@@ -951,6 +982,90 @@ def test_simulated_millis_prints_what_it_is_asked(run, configured):
         assert process.wait(10) == INTERRUPTED
         assert "Traceback" not in process.stderr.read()
     assert (method, path, json.loads(body)["agent_id"]) == ("POST", "/register_sip_call", "-Nabc")
+
+
+# A caller and an agent
+
+
+@pytest.fixture
+def simulated_millis():
+    """Run `simulate millis --agent`; give the address of the agent, and the one call id that it answers to."""
+    with (
+        closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as free,
+        closing(socket.create_server(("127.0.0.1", 0))) as free_too,
+    ):
+        free.bind(("127.0.0.1", 0))
+        sip, port = free.getsockname()[1], free_too.getsockname()[1]
+    with program("simulate", "millis", "--port", str(port), "--agent", "--sip-host", f"127.0.0.1:{sip}") as process:
+        assert process.stdout.readline() == f"simulated agent at sip:127.0.0.1:{sip}\n"
+        assert process.stdout.readline().startswith("simulated Millis at ")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        with closing(connection):
+            connection.request("POST", "/register_sip_call", '{"agent_id": "a"}', {"authorization": KEY})
+            call_id = json.loads(connection.getresponse().read())["call_id"]
+        process.stdout.readline()
+        yield f"127.0.0.1:{sip}", call_id, process
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+
+
+def test_simulated_caller_and_agent_hear_each_other(run, simulated_millis):
+    """The caller's story ends with audio both ways and 0; the agent tells its side."""
+    pbx, call_id, millis = simulated_millis
+    code, out, err = run("simulate", "caller", "--did", call_id, "--caller", "+15557654321", "--pbx", pbx)
+
+    assert (code, err) == (DONE, "")
+    *story, proof = out.splitlines()
+    assert [line.partition(" ms  ")[2] for line in story] == [
+        f"+15557654321 dials {call_id} on the trunk",
+        "the caller hears ringing",
+        "the caller is connected",
+        "the caller hears the agent: a tone of 440 Hz",
+        "the agent has heard the caller, and says so: a tone of 660 Hz",
+        "the caller hangs up",
+    ]
+    assert proof == "audio went both ways: the caller heard the agent, and the agent heard the caller"
+    assert [millis.stdout.readline() for _ in range(4)][3] == "the agent hears the caller: a tone of 1000 Hz\n"
+
+
+def test_simulated_caller_as_json(run, simulated_millis):
+    """With --json there is one object and no story; an agent answers only to a call that was registered."""
+    pbx, call_id, _ = simulated_millis
+    code, out, err = run("simulate", "caller", "--did", call_id, "--pbx", pbx, "--json")
+    assert (code, err) == (DONE, "")
+    assert json.loads(out) == {"audio_both_ways": True, "why_not": "", "status": 200, "heard_hz": [440, 660]}
+
+    code, out, _ = run("simulate", "caller", "--did", "stranger", "--pbx", pbx, "--json")
+    assert (code, json.loads(out)["audio_both_ways"], json.loads(out)["status"]) == (FAILED, False, 404)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--pbx", "nowhere"], "Invalid value for --pbx: must be an address and a port"),
+        (["--name", "Ada\r\nTo: me"], "Invalid value for --did, --caller and --name: "),
+        (["--host", "192.0.2.1"], "cannot call 127.0.0.1:5060 from 192.0.2.1: Cannot assign requested address; see"),
+    ],
+)
+def test_simulated_caller_that_cannot_call(run, arguments, complaint):
+    """What is wrong with the command line or the caller's own address is told in words."""
+    code, _, err = run("simulate", "caller", "--did", "1", *arguments)
+
+    assert code in (FAILED, MISUSED)
+    assert complaint in " ".join(err.split())
+
+
+def test_simulated_agent_on_a_port_that_is_taken(run):
+    """The agent, too, tells of a port in use in one line."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, out, err = run("simulate", "millis", "--port", "0", "--agent", "--sip-host", address)
+
+    assert (code, out) == (FAILED, "")
+    assert err == (
+        f"agi-bridge: cannot listen on {address}: Address already in use; choose another address or --sip-host\n"
+    )
 
 
 # Asking a running bridge

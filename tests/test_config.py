@@ -469,7 +469,10 @@ def test_secret_is_read_only_where_somebody_connects():
     ("environ", "files", "problem"),
     [
         pytest.param(
-            {}, {}, "agi.secret_file: cannot read agi.secret: No such file or directory", id="a file that is missing"
+            {},
+            {},
+            "agi.secret_file: cannot read agi.secret: No such file or directory (write it beside the configuration, or name another)",
+            id="a file that is missing",
         ),
         pytest.param(
             {},
@@ -807,17 +810,17 @@ URL = "must be an http:// or https:// address without user name, query or fragme
         ),
         pytest.param(
             GOOD + SECOND.format('api_key_file = "2.key"'),
-            "account.second: cannot read 2.key: No such file or directory",
+            "account.second: cannot read 2.key: No such file or directory (write it beside the configuration, or name another)",
             id="an account whose key file is missing",
         ),
         pytest.param(
             route('agent_config_file = "gone.json"'),
-            'route "sales": agent_config_file: cannot read gone.json: No such file or directory',
+            'route "sales": agent_config_file: cannot read gone.json: No such file or directory (write it beside the configuration, or name another)',
             id="an agent_config file that is missing",
         ),
         pytest.param(
             route('agent_config_file = "gone.json"').replace('agent_id = "-Nabc"', ""),
-            'route "sales": agent_config_file: cannot read gone.json: No such file or directory',
+            'route "sales": agent_config_file: cannot read gone.json: No such file or directory (write it beside the configuration, or name another)',
             id="an agent_config file that is missing, and no agent id",
         ),
         pytest.param(
@@ -974,14 +977,14 @@ def test_problem_is_told_with_its_path_and_what_to_do(text, problem):
             {},
             'api_key_file = "gone.key"',
             {},
-            "millis.api_key_file: cannot read gone.key: No such file or directory",
+            "millis.api_key_file: cannot read gone.key: No such file or directory (write it beside the configuration, or name another)",
             id="a missing file that the configuration names",
         ),
         pytest.param(
             {"MILLIS_API_KEY_FILE": "gone.key"},
             "",
             {},
-            "MILLIS_API_KEY_FILE: cannot read gone.key: No such file or directory",
+            "MILLIS_API_KEY_FILE: cannot read gone.key: No such file or directory (write it beside the configuration, or name another)",
             id="a missing file that the environment names",
         ),
         pytest.param(
@@ -1130,11 +1133,11 @@ def test_all_problems_are_told_at_once():
         'route "sales": dial_options: option t lets a party of the call dial through the PBX; '
         "if that is wanted, set allow_feature_keys = true beside it",
         'route 3: name: is missing (such as name = "sales"; it is in the log of every call)',
-        "route 3: agent_config_file: cannot read gone.json: No such file or directory",
+        "route 3: agent_config_file: cannot read gone.json: No such file or directory (write it beside the configuration, or name another)",
         "route 3: account: there is no [account.second] (add [account.second] with an api_key_file)",
         'route "sales": the name is given to two routes (rename one of them)',
         "agi.setup_timeout_seconds: must be longer than millis.timeout_seconds",
-        "millis.api_key_file: cannot read gone.key: No such file or directory",
+        "millis.api_key_file: cannot read gone.key: No such file or directory (write it beside the configuration, or name another)",
     ]
 
 
@@ -1550,7 +1553,7 @@ def test_secrets_of_pbxs_are_not_asked_for_where_nothing_is_done():
         ),
         pytest.param(
             pbx(secret='ami_secret_file = "none"'),
-            'pbx "hq": ami_secret_file: cannot read none: No such file or directory',
+            'pbx "hq": ami_secret_file: cannot read none: No such file or directory (write it beside the configuration, or name another)',
             id="no file",
         ),
         pytest.param(

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -66,6 +66,7 @@ log = logging.getLogger(__name__)
 
 MAX_CALLS = 32
 LONGEST_CALL_SECONDS = 300.0
+SAY_HEARD_AFTER_SECONDS = 0.5  # time for the caller to recognise the tone before it
 RESOLVE_SECONDS = 5.0
 
 
@@ -79,6 +80,8 @@ class AgentBehaviour:
     ignore_invite: bool = False  # send nothing at all, as a dead host would
     speaks_hz: int | None = AGENT_TONE_HZ  # None: answer and say nothing
     listens_for_hz: tuple[int, ...] = (CALLER_TONE_HZ,)
+    # Spoken once the caller was heard: who hears this tone knows that audio goes both ways.
+    heard_hz: int | None = None
     refer_to: str = ""  # a SIP URI: ask for the call to be moved there, once the ACK is in
     refer_after_seconds: float = 0.0  # how long after the ACK
     hang_up_after_seconds: float = LONGEST_CALL_SECONDS  # 0: BYE as soon as the ACK is in
@@ -214,9 +217,19 @@ class SipAgent(SipEndpoint):
             if behaviour.refer_to and not await came(leg.over, behaviour.refer_after_seconds):
                 status = await self._ask(leg, "REFER", self._contact(leg), ("Refer-To", f"<{behaviour.refer_to}>"))
                 leg.happened(ReferAnswered(call_id=leg.call_id, status=status))
-            await came(leg.over, behaviour.hang_up_after_seconds)
+            await self._converse(leg, behaviour)
         if leg.hung_up_by != "them":
             await self._bye(leg)
+
+    async def _converse(self, leg: Leg, behaviour: AgentBehaviour) -> None:
+        """Talk until the caller hangs up, or for as long as the agent likes."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(behaviour.hang_up_after_seconds):
+                if behaviour.heard_hz is not None:
+                    await leg.hearing.wait()
+                    if not await came(leg.over, SAY_HEARD_AFTER_SECONDS):
+                        leg.speak(behaviour.heard_hz)
+                await leg.over.wait()
 
 
 class SipCaller(SipEndpoint):

@@ -70,7 +70,14 @@ class SipEndpoint(asyncio.DatagramProtocol):
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self._closed = loop.create_future()
-        await loop.create_datagram_endpoint(lambda: self, local_addr=self._bind, family=socket.AF_INET)
+        # Bound here, because not every event loop says why it could not.
+        bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            bound.bind(self._bind)
+            await loop.create_datagram_endpoint(lambda: self, sock=bound)
+        except BaseException:
+            bound.close()
+            raise
         return self
 
     async def __aexit__(

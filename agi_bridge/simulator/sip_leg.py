@@ -169,6 +169,7 @@ class Leg:
         self.hung_up_by: Party | None = None
         self.over = asyncio.Event()
         self.acked = asyncio.Event()
+        self.hearing = asyncio.Event()  # set by the first tone that is recognised
         self.responses: asyncio.Queue[SipMessage | None] = asyncio.Queue(RESPONSES_WAITING)  # None: hang up
         self.rtp: RtpSession | None = None
         self._invited, self._speaks_hz, self._on_event = invited, speaks_hz, on_event
@@ -187,6 +188,12 @@ class Leg:
     def heard(self, hz: int) -> None:
         packets = self.rtp.packets_received if self.rtp else 0
         self.happened(AudioHeard(call_id=self.call_id, hz=hz, packets=packets))
+        self.hearing.set()
+
+    def speak(self, hz: int) -> None:
+        """Speak another tone from now on."""
+        self._speaks_hz = hz
+        self._speak()
 
     def confirm(self) -> None:
         """Begin the conversation: from now on we speak."""
@@ -210,6 +217,7 @@ class Leg:
         self.happened(HungUp(call_id=self.call_id, by=by))
         self.over.set()
         self.acked.set()
+        self.hearing.set()
         self.responded(None)
 
     def responded(self, response: SipMessage | None) -> None:

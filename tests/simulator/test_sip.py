@@ -24,7 +24,7 @@ from agi_bridge.simulator.sip import (
     place_call,
 )
 from agi_bridge.simulator.sip_message import SipMessage, SipSyntaxError, offer_sdp
-from agi_bridge.simulator.tone import AGENT_TONE_HZ, CALLER_TONE_HZ
+from agi_bridge.simulator.tone import AGENT_TONE_HZ, CALLER_TONE_HZ, HEARD_TONE_HZ
 
 DID = "+15551230001"
 SECONDS = 10
@@ -658,3 +658,19 @@ async def test_a_caller_takes_no_calls():
         assert (await far_side.next()).status == 480
         far_side.ask(caller, "OPTIONS", branch="z9hG4bK2")
         assert (await far_side.next()).status == 200
+
+
+async def test_agent_says_that_it_has_heard_the_caller():
+    """An agent that is to say so goes over to another tone once it has heard the caller, and not before."""
+    behaviour = AgentBehaviour(heard_hz=HEARD_TONE_HZ)
+    async with SipAgent(behaviour=behaviour) as agent:
+        listens = (AGENT_TONE_HZ, HEARD_TONE_HZ)
+        heard = await place_call(
+            agent.address, DID, behaviour=CallerBehaviour(talk_seconds=2.0, listens_for_hz=listens)
+        )
+        silent = await place_call(
+            agent.address, DID, behaviour=CallerBehaviour(talk_seconds=2.0, listens_for_hz=listens, speaks_hz=None)
+        )
+
+    assert heard.heard_hz == (AGENT_TONE_HZ, HEARD_TONE_HZ)
+    assert silent.heard_hz == (AGENT_TONE_HZ,)
