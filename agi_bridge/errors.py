@@ -4,6 +4,7 @@
     ├── ConfigError              the operator: the configuration, every problem at once
     ├── CannotListen             the operator: an address that is taken, or not ours
     ├── NotRunning               the operator: no bridge answers where one is asked
+    ├── ApiRefused               the operator: a running bridge does not do what a command asks of it
     ├── WorkerFailed             the operator: a worker process that did not start
     ├── RecordsError             the operator: the database of records is away, or cannot be ours
     │   └── RecordRefused        a record that the database does not take, whenever it is asked
@@ -86,6 +87,14 @@ class CannotListen(BridgeError):
 
 class NotRunning(BridgeError):
     """No bridge answers at the address, or something else does."""
+
+
+class ApiRefused(BridgeError):
+    """A running bridge said no, and *code* is its word for why."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class WorkerFailed(BridgeError):
