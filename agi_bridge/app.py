@@ -15,6 +15,8 @@ import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
@@ -30,13 +32,15 @@ from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.regions import Regions
 from agi_bridge.millis.sessions import MillisSessions
 from agi_bridge.pbx.pbxs import Pbxs
+from agi_bridge.records.keeper import Records
+from agi_bridge.records.place import state_folder
 from agi_bridge.routing import choose_route
 from agi_bridge.systemd import Notifier, listening_sockets, watchdog_seconds
 from agi_bridge.web.api import Api
 from agi_bridge.web.guard import Guard
 from agi_bridge.web.metrics import Metrics
 from agi_bridge.web.server import WebServer
-from agi_bridge.web.snapshot import PbxState, Snapshot
+from agi_bridge.web.snapshot import PbxState, RecordsState, Snapshot
 from agi_bridge.web.tools import Tools
 from agi_bridge.workers import DRAIN, INSIST, Place, Workers, place_from_environ
 
@@ -45,8 +49,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from agi_bridge.config import Config
+    from agi_bridge.config import Config, RecordSettings
     from agi_bridge.pbx.connection import Connection
+    from agi_bridge.records.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -82,13 +87,14 @@ class Service:
         self._place = place or Place()
         self._loaded_at = datetime.now(UTC)
         self._reloads_refused = 0
-        self._fixed = values(config, _FIXED_KEYS)
+        self._fixed = values(config, _fixed_keys(config))
         self._needs_restart: tuple[str, ...] = ()
         self._reloading = asyncio.Lock()
         self._is_up = False
         metrics = Metrics(self.snapshot)
         self.millis = millis_client(config)
         self.regions = Regions(self.millis, config.millis, time.monotonic)
+        self.records = open_records(config.records, config_file, self._place) if config.records.enabled else None
         self.pbxs = Pbxs(config.pbxs, time.monotonic)
         self.bridge = Bridge(
             config,
@@ -96,6 +102,7 @@ class Service:
             now=lambda: datetime.now(UTC),
             clock=time.monotonic,
             meter=metrics,
+            recorder=self.records,
             watcher=self.pbxs,
         )
         self.sessions = MillisSessions()
@@ -112,6 +119,8 @@ class Service:
         for warning in self.config.warnings:
             log.warning("configuration", path=warning.path, why=warning.message, hint=warning.suggestion)
         async with AsyncExitStack() as stack:
+            if self.records is not None:
+                await stack.enter_async_context(self.records)
             await stack.enter_async_context(self.millis)
             probing = self.regions.probing(lambda: next(iter(self.config.api_keys)), self._regions_in_use)
             await stack.enter_async_context(probing)
@@ -149,6 +158,7 @@ class Service:
             control=self.control.counts,
             http_refusals=self.guard.counts,
             http_refused_connections=self.web.refused_connections,
+            records=_state_of(self.records) if self.records else None,
             pbxs={name: pbx_state(connection) for name, connection in self.pbxs.connections.items()},
         )
 
@@ -216,7 +226,10 @@ class Service:
         changed = changes(self.config, fresh)
         of_agi = (f"agi.{key}" for key in self.agi.reconfigure(fresh.agi))
         # Compared with the start: what the reload before this one had put off still waits, unless it was put back.
-        self._needs_restart = (*of_agi, *(k for k, v in values(fresh, _FIXED_KEYS).items() if v != self._fixed[k]))
+        self._needs_restart = (
+            *of_agi,
+            *(k for k, v in values(fresh, _fixed_keys(fresh)).items() if v != self._fixed[k]),
+        )
         self.millis.reconfigure(fresh.millis, _keys(fresh))
         self.regions.reconfigure(fresh.millis)
         self.pbxs.reconfigure(fresh.pbxs)
@@ -258,6 +271,28 @@ async def open_millis(config: Config) -> AsyncIterator[Regions]:
     """Return what calls are registered with, valid while the context is entered."""
     async with millis_client(config) as client:
         yield Regions(client, config.millis, time.monotonic)
+
+
+def open_records(settings: RecordSettings, config_file: str, place: Place) -> Records:
+    """Return what keeps the records of calls, once it is entered."""
+    folder = record_folder(settings, config_file)
+    return Records(settings, folder, partial(open_store, settings, folder), forgets=place.number == 1)
+
+
+def record_folder(settings: RecordSettings, config_file: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of records; one that the configuration names is relative to the configuration's own."""
+    return Path(config_file).parent / settings.folder if settings.folder else state_folder(environ)
+
+
+def open_store(settings: RecordSettings, folder: Path, *, for_reading: bool = False) -> Store:
+    """Return the database of records, open; raise RecordsError."""
+    # SQLAlchemy takes half a second to load: no caller waits for that at a restart, and no command that reads no records.
+    from agi_bridge.records.store import Store, database_url
+
+    url, password = settings.database
+    address = database_url(url.get_secret_value(), password.get_secret_value(), folder)
+    opened = Store.open_for_reading if for_reading else Store.open_for_writing
+    return opened(address, settings.write_timeout_seconds)
 
 
 def millis_client(config: Config) -> MillisClient:
@@ -434,6 +469,20 @@ async def _until_parent_is_gone(wire: socket.socket, stop: asyncio.Event) -> Non
 def counted(count: int, noun: str) -> str:
     """Return "1 rule" or "2 rules"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _state_of(records: Records) -> RecordsState:
+    return RecordsState(
+        counts=records.counts,
+        queued=records.queued,
+        waiting_bytes=records.waiting_bytes,
+        spool_is_well=records.spool_is_well,
+        database_is_well=records.database_is_well,
+    )
+
+
+def _fixed_keys(config: Config) -> tuple[str, ...]:
+    return (*_FIXED_KEYS, *(f"records.{key}" for key in type(config.records).model_fields))
 
 
 def _status(config: Config) -> str:

@@ -1,22 +1,25 @@
 """The story of one call, from the dialplan's question to the answer that it acts on.
 
 The dialplan asks with a verb: `route` (decide, register, say what to dial), `dial` (the same, and dial), `ended` (how it
-went), `transferred` (how it went with whom the agent sent the caller to), `ping`. Whatever happens on the way, the dialplan is told `MILLIS_STATUS` last, or the session fails so that it can
-tell; and every call ends in exactly one `Outcome`, in one line of the log.
+went), `transferred` (how it went with whom the agent sent the caller to), `ping`. Whatever happens on the way, the dialplan is
+told `MILLIS_STATUS` last, or the session fails so that it can tell; and every call ends in exactly one `Outcome`, in one line of
+the log and in one report for its record.
 
-It knows Asterisk and Millis only as the two Protocols below. Decisions are made in `routing`, `metadata` and `dialplan`.
+It knows Asterisk and Millis, and who counts and records, only as the Protocols below. Decisions are made in `routing`,
+`metadata` and `dialplan`.
 """
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from agi_bridge import metadata
-from agi_bridge.call import Call, Outcome, Reason, Result, Status
+from agi_bridge.call import Call, Outcome, Reason, Report, Result, Status
 from agi_bridge.dialplan import (
     TRANSFERRED,
     WARNING_VARIABLES,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agi_bridge.agi.protocol import Request
+    from agi_bridge.call import Fact
     from agi_bridge.config import Config
     from agi_bridge.millis.models import Registration
     from agi_bridge.routing import Agent, Rule, Welcome
@@ -53,6 +57,9 @@ INTERNAL_ERROR = Outcome(Result.BRIDGE, Reason.INTERNAL_ERROR)
 BRIDGE_STOPPED = Outcome(Result.UNKNOWN, Reason.BRIDGE_STOPPED)
 # With AGIEXITONHANGUP, Asterisk leaves before it can be asked whether the agent had answered; `ended` tells.
 LEFT_DURING_DIAL = Outcome(Result.CALLER, Reason.LEFT_DURING_DIAL)
+
+# What is asked for a call, and so has its place in the record of one.
+_RECORDED = frozenset({"route", "dial", "ended", "transferred"})
 
 # How much longer than our own limit the dialplan's watchdog waits, as in site/extensions.conf.
 _AFTER_SETUP_SECONDS = 0.5
@@ -105,12 +112,19 @@ class Watcher(Protocol):
     """What follows the channels of calls in their PBX; `pbx.pbxs.Pbxs` is one."""
 
     def follow(self, peer: str, bridge_call_id: str, channel: str, uniqueid: str, linkedid: str) -> None: ...
+    def name_of(self, peer: str) -> str: ...
 
 
 class Meter(Protocol):
     """What counts calls; `web.metrics.Metrics` is one."""
 
     def ended(self, visit: Visit, outcome: Outcome, total_seconds: float) -> None: ...
+
+
+class Recorder(Protocol):
+    """What makes records of reports; `records.keeper.Records` is one. It neither waits nor raises."""
+
+    def add(self, report: Report) -> None: ...
 
 
 @dataclass(slots=True)
@@ -120,12 +134,15 @@ class Visit:
     `config` is the one that held when the call came in. `to_tell` are the channel variables that the dialplan still has to
     be told, together with the status. `orphaned` is true while Millis may hold a registration that nobody dials, and
     `registration` is kept as long.
-    `setup_seconds` is known apart from the whole only where the verb goes on to dial.
+    `setup_seconds` is known apart from the whole only where the verb goes on to dial. `reached_by` are the ways by which the
+    agent was reached at each attempt, the usual one included.
     """
 
     config: Config
     verb: str
     uniqueid: str
+    channel: str
+    received_at: datetime
     started: float
     bridge_call_id: str
     call: Call | None = None
@@ -134,7 +151,10 @@ class Visit:
     region: str = ""
     orphaned: bool = False
     millis_call_id: str = ""
+    linkedid: str = ""
+    decided_seconds: float | None = None
     millis_seconds: float = 0.0
+    registered_seconds: float | None = None
     setup_seconds: float | None = None
     dial: Mapping[str, str] = field(default_factory=dict)
     transfer: str = ""
@@ -142,6 +162,7 @@ class Visit:
     to_tell: dict[str, str] = field(default_factory=dict)
     dial_arguments: str = ""
     longest_dial_seconds: int = 0
+    reached_by: set[Reason] = field(default_factory=set)
     detail: str = ""
 
     @property
@@ -183,6 +204,68 @@ class Visit:
             line["detail"] = self.detail
         return line
 
+    def report(self, outcome: Outcome, ended: float, pbx: str) -> Report:
+        """Return what this session, of the PBX of that name, has to say for the call's record, in the words of `CallRecord`."""
+        facts: dict[str, Fact] = {"uniqueid": self.uniqueid, "channel": self.channel, "pbx": pbx or None}
+        if self.call is not None:
+            facts |= self._decision(self.call, ended)
+        if self.dial:
+            facts |= self._after_dial(self.received_at + timedelta(seconds=ended - self.started))
+        if self.transfer:
+            facts["transfer"] = self.transfer
+        # A caller who has left, and one whom the rule refuses, go nowhere; of the others the dialplan takes care.
+        gone = outcome.result is Result.CALLER or outcome.status is Status.REJECT
+        facts |= {
+            "result": outcome.result,
+            "reason": outcome.reason,
+            "fallback_taken": outcome.status is Status.FALLBACK and not gone,
+        }
+        return Report(self.bridge_call_id, self.received_at, facts)
+
+    def _after_dial(self, ended_at: datetime) -> dict[str, Fact]:
+        dialstatus, answered_seconds = self.dial["dialstatus"] or None, _whole(self.dial["answered_seconds"])
+        if self.verb == "transferred":
+            return {
+                "transfer_dialstatus": dialstatus,
+                "transfer_answered_seconds": answered_seconds,
+                "transfer_ended_at": ended_at,
+            }
+        return {
+            "dialstatus": dialstatus,
+            "hangup_cause": _whole(self.dial["hangup_cause"]),
+            "dialled_seconds": _whole(self.dial["dialled_seconds"]),
+            "answered_seconds": answered_seconds,
+            "hung_up_by": self.dial["hung_up_by"] or None,
+            "ended_at": ended_at,
+        }
+
+    def _decision(self, call: Call, ended: float) -> dict[str, Fact]:
+        agent = self.route.answering.agent if self.route and self.route.answering else None
+        return {
+            "verb": self.verb,
+            "linkedid": self.linkedid or None,
+            "did": call.did,
+            "caller_number": call.caller.number,
+            "caller_name": call.caller.name,
+            "caller_withheld": call.caller.withheld,
+            "rdnis": call.rdnis,
+            "rule": (self.route and self.route.rule_name) or None,
+            "fallback": (self.route and self.route.fallback) or None,
+            "agent_id": agent.agent_id if agent else None,
+            "account": agent.account if agent else None,
+            "region": self.region or None,
+            "millis_call_id": self.millis_call_id or None,
+            "failover": Reason.ROUTED_FAILOVER in self.reached_by,
+            "standby": Reason.ROUTED_STANDBY in self.reached_by,
+            "redialled": Reason.ROUTED_REDIAL in self.reached_by or bool(call.arguments.get("redial")),
+            "orphaned": self.orphaned,
+            "decided_seconds": _rounded(self.decided_seconds),
+            "millis_seconds": _rounded(self.millis_seconds) or None,
+            "registered_seconds": _rounded(self.registered_seconds),
+            "setup_seconds": _rounded(ended - self.started if self.setup_seconds is None else self.setup_seconds),
+            "detail": self.detail or None,
+        }
+
 
 class Bridge:
     """Answers sessions, any number at once. Holds no state of a call: the bridge may restart while calls go on."""
@@ -194,6 +277,7 @@ class Bridge:
         now: Callable[[], datetime],
         clock: Callable[[], float],
         meter: Meter | None = None,
+        recorder: Recorder | None = None,
         watcher: Watcher | None = None,
     ) -> None:
         self._config = config
@@ -201,6 +285,7 @@ class Bridge:
         self._now = now
         self._clock = clock
         self._meter = meter
+        self._recorder = recorder
         self._watcher = watcher
 
     def reconfigure(self, config: Config) -> None:
@@ -212,7 +297,15 @@ class Bridge:
         request = session.request
         # A dialplan that asks a second time for one call says which it is.
         bridge_call_id = safe_call_id(request.arguments.get("bridge_call_id", "")) or secrets.token_hex(16)
-        visit = Visit(self._config, request.verb, request["uniqueid"], self._clock(), bridge_call_id)
+        visit = Visit(
+            self._config,
+            request.verb,
+            request["uniqueid"],
+            request["channel"],
+            self._now(),
+            self._clock(),
+            bridge_call_id,
+        )
         outcome = BRIDGE_STOPPED  # which is what remains if we are cancelled
         try:
             decided = await self._decided(session, visit)
@@ -224,6 +317,7 @@ class Bridge:
             ended = self._clock()
             write("call", **visit.line(outcome, ended))
             self._count(visit, outcome, ended - visit.started)
+            self._record(session, visit, outcome, ended)
         if visit.orphaned and visit.registration and visit.route and visit.route.rule:
             await self._millis.abandon(visit.route.rule.agent.account, visit.registration)
 
@@ -234,6 +328,15 @@ class Bridge:
                 self._meter.ended(visit, outcome, total_seconds)
             except Exception:
                 log.exception("a call was not counted", bridge_call_id=visit.bridge_call_id)
+
+    def _record(self, session: Session, visit: Visit, outcome: Outcome, ended: float) -> None:
+        """Hand over what the session has to say for the call's record; likewise."""
+        if self._recorder is not None and visit.verb in _RECORDED:
+            try:
+                pbx = self._watcher.name_of(session.peer) if self._watcher else ""
+                self._recorder.add(visit.report(outcome, ended, pbx))
+            except Exception:
+                log.exception("a call was not recorded", bridge_call_id=visit.bridge_call_id)
 
     def _follow(self, session: Session, call: Call, linkedid: str = "") -> None:
         """Have the call's channels followed in its PBX; nothing that goes wrong there may reach the call."""
@@ -297,6 +400,7 @@ class Bridge:
         call = visit.call = Call.from_request(session.request, rules.numbers, visit.bridge_call_id, did)
         self._follow(session, call)
         route = visit.route = choose_route(rules, call)
+        visit.decided_seconds = self._clock() - visit.started
         visit.to_tell |= _before_dial(call, route)
         if route.answering is None:
             return route.refusal or INTERNAL_ERROR
@@ -331,6 +435,7 @@ class Bridge:
             else:
                 outcome = ROUTED_FAILOVER if registration.earlier else ROUTED
                 visit.redial = registration.region if dialling.redial else ""
+        visit.reached_by.add(outcome.reason)
         dial = dial_string(dialling.endpoint, uri)
         visit.to_tell |= {
             "MILLIS_CALL_ID": visit.millis_call_id,
@@ -375,6 +480,7 @@ class Bridge:
     async def _registration(self, session: Session, visit: Visit, call: Call, agent: Agent) -> dict[str, Any]:
         asked = metadata.expressions(agent)
         values = metadata.answers(await session.get_full_variable(metadata.question(asked)), asked)
+        visit.linkedid = values[metadata.LINKEDID]
         self._follow(session, call, values[metadata.LINKEDID])
         limit = visit.config.metadata.value_limit_characters
         return metadata.registration(call, agent, metadata.build(call, agent, values, self._now(), limit))
@@ -398,7 +504,9 @@ class Bridge:
             visit.orphaned = error.may_be_registered
             raise
         finally:
-            visit.millis_seconds = self._clock() - asked_at
+            answered_at = self._clock()
+            visit.millis_seconds = answered_at - asked_at
+        visit.registered_seconds = answered_at - visit.started
         visit.region = registration.region
         return registration
 
@@ -452,6 +560,15 @@ class Bridge:
         asked = tuple(f"${{{name}}}" for name in _AFTER_DIAL.values())
         answers = metadata.answers(await session.get_full_variable(metadata.question(asked)), asked)
         return dict(zip(_AFTER_DIAL, answers.values(), strict=True))
+
+
+def _whole(said: str) -> int | None:
+    """Return a number that Asterisk gives as text; None for what is none."""
+    return int(said) if said.isascii() and said.isdecimal() else None
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
 
 
 async def _at_once(outcome: Outcome) -> Outcome:

@@ -1,7 +1,8 @@
 """The nouns of the bridge: a call, its caller, and how it ended.
 
 Pure values. Nothing here knows AGI's wire format, HTTP, the clock or the log; the words are those of `docs/glossary.md`.
-A `Call` is made once, when the dialplan asks, and an `Outcome` is what every call ends in, exactly once.
+A `Call` is made once, when the dialplan asks, and an `Outcome` is what every call ends in, exactly once. Each session `Report`s
+what it knows of its call, and a `CallRecord` is all of it together.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
+    from typing import TypeAlias
 
     from agi_bridge.agi.protocol import Request
     from agi_bridge.numbers import Numbers
+
+    Fact: TypeAlias = str | float | bool | datetime | None
 
 # Asterisk prints "unknown" for a number or name that is invalid or empty (res_agi.c, setup_env, S_COR).
 NOT_SENT_WORDS = frozenset({"", "unknown", "unavailable"})
@@ -171,6 +176,75 @@ class Call:
             language=request["language"],
             arguments=request.arguments,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one session, or later Millis, says of a call: names of a `CallRecord` and their values.
+
+    `at` is when the session began, in UTC. Where two reports of a call say different things, the later `at` counts, whichever
+    arrives first.
+    """
+
+    bridge_call_id: str
+    at: datetime
+    facts: Mapping[str, Fact]
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """Our data about one call, joined from its reports. None is what nobody has reported; `docs/records.md` has each field.
+
+    `decided_seconds`, `registered_seconds` and `setup_seconds` count from the moment the call was received, or received again
+    for a redial; `millis_seconds` is Millis's share of them.
+    """
+
+    bridge_call_id: str
+    received_at: datetime
+    pbx: str | None = None
+    channel: str | None = None
+    uniqueid: str | None = None
+    linkedid: str | None = None
+    did: str | None = None
+    caller_number: str | None = None
+    caller_name: str | None = None
+    caller_withheld: bool | None = None
+    rdnis: str | None = None
+    verb: str | None = None
+    rule: str | None = None
+    agent_id: str | None = None
+    account: str | None = None
+    region: str | None = None
+    millis_call_id: str | None = None
+    failover: bool = False
+    standby: bool = False
+    redialled: bool = False
+    orphaned: bool | None = None
+    fallback: str | None = None
+    decided_seconds: float | None = None
+    millis_seconds: float | None = None
+    registered_seconds: float | None = None
+    setup_seconds: float | None = None
+    detail: str | None = None
+    dialstatus: str | None = None
+    hangup_cause: int | None = None
+    dialled_seconds: int | None = None
+    answered_seconds: int | None = None
+    hung_up_by: str | None = None
+    ended_at: datetime | None = None
+    result: str | None = None
+    reason: str | None = None
+    fallback_taken: bool | None = None
+    transfer: str | None = None
+    transfer_dialstatus: str | None = None
+    transfer_answered_seconds: int | None = None
+    transfer_ended_at: datetime | None = None
+    millis_session_id: str | None = None
+    millis_duration_seconds: float | None = None
+    millis_cost: float | None = None
+    millis_status: str | None = None
+    transcript: str | None = None
+    recording_url: str | None = None
 
 
 def _sent(text: str | None) -> str | None:

@@ -17,19 +17,19 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 from urllib.parse import quote
 
 import typer
 
 from agi_bridge import __version__, app, asterisk_conf, config, conversation, flavor, log, metadata
 from agi_bridge.access import Scope, digest
-from agi_bridge.call import Call
+from agi_bridge.call import Call, Reason, Result
 from agi_bridge.dialplan import SipUri, safe_call_id
 from agi_bridge.doctor import report
 from agi_bridge.doctor.examination import Patient, examine
@@ -45,10 +45,15 @@ from agi_bridge.errors import (
     MillisRefused,
     NotRunning,
     Problem,
+    RecordsError,
 )
 from agi_bridge.first_config import ALL_NUMBERS, FALLBACKS
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.models import REGIONS
+from agi_bridge.numbers import Numbers
+from agi_bridge.records.export import as_json_line, csv_lines, json_lines
+from agi_bridge.records.listing import HEADING, listed
+from agi_bridge.records.selection import Selection, parse_time
 from agi_bridge.routing import Agent, Rule, choose_route
 from agi_bridge.simulator.asterisk import play_call
 from agi_bridge.simulator.channel import SimulatedChannel
@@ -74,6 +79,10 @@ _IF_CHANGED = "if listen under [web] was changed since the bridge began, name th
 
 # What an operator calls the state of a breaker.
 _REGION_WORDS = {"open": "is down", "half-open": "is being tried again"}
+
+# How often the records are asked for what has changed, and how much of it is taken at a time.
+_FOLLOW_SECONDS = 1.0
+_FOLLOW_LIMIT = 500
 
 DEFAULT_CONFIGS = ("bridge.toml", "/etc/agi-bridge/bridge.toml")
 
@@ -126,6 +135,15 @@ UrlOption = Annotated[
 ArgumentOption = Annotated[
     list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help="An AGI argument; repeatable.")
 ]
+SinceOption = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="From then on: 24h, 7d, 2026-07-01 or 2026-07-01T09:30.")
+]
+UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then, written likewise.")]
+ToDidOption = Annotated[str | None, typer.Option("--did", metavar="NUMBER", help="Only calls to this number.")]
+FromCallerOption = Annotated[str | None, typer.Option("--caller", metavar="NUMBER", help="Only calls of this caller.")]
+RuleOption = Annotated[str | None, typer.Option("--rule", metavar="NAME", help="Only calls that this rule took.")]
+ResultOption = Annotated[Result | None, typer.Option("--result", metavar="RESULT", help="Only calls that went so.")]
+ReasonOption = Annotated[Reason | None, typer.Option("--reason", metavar="REASON", help="Only calls that went so.")]
 RegionOption = Annotated[str | None, typer.Option("--region", metavar="REGION", help=f"{' or '.join(REGIONS)}.")]
 
 
@@ -439,6 +457,70 @@ def delete_standby(
     if account not in loaded.api_keys:
         raise typer.BadParameter(f'there is no Millis key for the account "{account}"', param_hint="--account")
     return _run(_delete_standby(loaded, account, _known_region(region) or agent.regions[0], call_id, as_json))
+
+
+@commands.command()
+def migrate(config_file: ConfigOption = None) -> int:
+    """Bring the database of records to the newest version. The bridge does so itself when it starts."""
+    settings, folder, _ = _record_settings(config_file)
+    with closing(app.open_store(settings, folder)) as store:
+        had = f"had version {store.version_before}" if store.version_before else "was empty"
+        typer.echo(f"{store.name} {had} and has version {store.version}")
+    return DONE
+
+
+@commands.command()
+def calls(
+    since: SinceOption = None,
+    until: UntilOption = None,
+    did: ToDidOption = None,
+    caller: FromCallerOption = None,
+    rule: RuleOption = None,
+    result: ResultOption = None,
+    reason: ReasonOption = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="NUMBER", min=0, help="How many, the latest of them.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what changes, until interrupted.")] = False,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show the latest calls, one line each, the newest last."""
+    settings, folder, numbers = _record_settings(config_file)
+    selection = _selection(numbers, since, until, did, caller, rule, result, reason)
+    line = as_json_line if as_json else listed
+    with closing(app.open_store(settings, folder, for_reading=True)) as store:
+        revision = store.latest_revision()
+        if not as_json:
+            typer.echo(HEADING)
+        for record in reversed(store.page(selection, limit, newest_first=True)):
+            typer.echo(line(record))
+        while follow:
+            time.sleep(_FOLLOW_SECONDS)
+            changed, revision = store.changed_since(revision, selection, _FOLLOW_LIMIT)
+            for record in changed:
+                typer.echo(line(record))
+    return DONE
+
+
+@commands.command()
+def export(
+    form: Annotated[Literal["csv", "jsonl"], typer.Option("--format", help="A table, or one JSON object a line.")],
+    since: SinceOption = None,
+    until: UntilOption = None,
+    did: ToDidOption = None,
+    caller: FromCallerOption = None,
+    rule: RuleOption = None,
+    result: ResultOption = None,
+    reason: ReasonOption = None,
+    config_file: ConfigOption = None,
+) -> int:
+    """Write the records of calls to standard output, the oldest first. However many, they need no more memory."""
+    settings, folder, numbers = _record_settings(config_file)
+    selection = _selection(numbers, since, until, did, caller, rule, result, reason)
+    with closing(app.open_store(settings, folder, for_reading=True)) as store:
+        records = store.all(selection)
+        for line in csv_lines(records) if form == "csv" else json_lines(records):
+            typer.echo(line)
+    return DONE
 
 
 @commands.command("asterisk-config")
@@ -819,6 +901,44 @@ def _load(
         need_keys=need_keys,
         need_secret=need_secret,
     )
+
+
+def _record_settings(config_file: str | None) -> tuple[config.RecordSettings, Path, Numbers]:
+    """Return where records are kept, and how numbers are read; the rest of the file may be wrong, or all of it missing."""
+    path = _config_path(config_file)
+    text = _text(path) if config_file or path.exists() else ""
+    settings, numbers = config.where_records_are(text, os.environ, lambda name: (path.parent / name).read_bytes())
+    if not settings.enabled:
+        raise RecordsError(f"records are switched off: enabled under [records] in {path}")
+    return settings, app.record_folder(settings, str(path.absolute())), numbers
+
+
+def _selection(
+    numbers: Numbers,
+    since: str | None,
+    until: str | None,
+    did: str | None,
+    caller: str | None,
+    rule: str | None,
+    result: Result | None,
+    reason: Reason | None,
+) -> Selection:
+    return Selection(
+        since=_time(since, "--since"),
+        until=_time(until, "--until"),
+        did=did and (numbers.normalise(did) or did),
+        caller_number=caller and (numbers.normalise(caller) or caller),
+        rule=rule,
+        result=result,
+        reason=reason,
+    )
+
+
+def _time(text: str | None, option: str) -> datetime | None:
+    try:
+        return None if text is None else parse_time(text, datetime.now().astimezone())
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def _text(path: Path) -> str:

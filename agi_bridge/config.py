@@ -52,6 +52,10 @@ _HTTP_URL = re.compile(
     r"https?://(\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9_.-]+)(?::([0-9]{1,5}))?(?:/[^\s?#]*)?", re.ASCII
 )
 
+_DATABASE_URL = re.compile(
+    r"postgresql://(?:[^\s:/@?]*(?::(?P<password>[^\s/@]*))?@)?[^\s@]*|sqlite:////[^\s?]+", re.ASCII
+)
+
 # What a dialplan can hold and hand over as it is: no comma, semicolon, quote, bracket, dollar or percent sign.
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}", re.ASCII)
 _SHORTEST_SAFE_SECRET = 16
@@ -183,6 +187,17 @@ def _is_plain_http_here(url: str) -> bool:
     scheme, _, rest = url.partition("://")
     host = rest.partition("/")[0]
     return scheme == "http" and re.fullmatch(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", host) is not None
+
+
+def _database_url(text: str) -> str:
+    match = _DATABASE_URL.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            'must be such as "postgresql://user@host/database" or "sqlite:////var/lib/agi-bridge/calls.sqlite"'
+        )
+    if match["password"] is not None:
+        raise ValueError("must not hold a password; write it into a file, and name that in password_file")
+    return text
 
 
 def _host_pattern(text: str) -> str:
@@ -453,6 +468,42 @@ class LogSettings(_Table):
     numbers: Literal["masked", "full"] = "masked"
 
 
+class RecordSettings(_Table):
+    """`[records]`: where records of calls are kept, how much may wait for the database, and what is forgotten when."""
+
+    enabled: bool = True
+    folder: str | None = None
+    url: Annotated[str, AfterValidator(_database_url)] | None = None
+    password_file: str | None = None
+    gather_seconds: Annotated[float, Field(ge=0, le=10)] = 0.05
+    batch_seconds: Annotated[float, Field(ge=0, le=60)] = 0.5
+    batch_limit: Annotated[int, Field(ge=1, le=10_000)] = 200
+    queue_limit: Annotated[int, Field(ge=1)] = 10_000
+    spool_limit_bytes: Annotated[int, Field(ge=65_536)] = 268_435_456
+    write_timeout_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
+    retry_seconds: Seconds = 30.0
+    keep_days: Annotated[int, Field(ge=0, le=36_500)] = 365
+    mask_numbers_after_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
+    drop_transcripts_after_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
+
+    # Not keys: the password comes from `password_file`, or the whole address from the environment.
+    _password: SecretStr = PrivateAttr(default=SecretStr(""))
+    _environ_url: SecretStr = PrivateAttr(default=SecretStr(""))
+
+    def with_secrets(self, password: SecretStr, environ_url: SecretStr) -> RecordSettings:
+        """Return these settings with what no log may show."""
+        settings = self.model_copy()
+        settings._password, settings._environ_url = password, environ_url
+        return settings
+
+    @property
+    def database(self) -> tuple[SecretStr, SecretStr]:
+        """Return the address of the database, "" for the usual file, and its password, "" where none is wanted."""
+        if self._environ_url.get_secret_value():
+            return self._environ_url, SecretStr("")
+        return SecretStr(self.url or ""), self._password
+
+
 class _RouteKeys(_Table):
     """What a `[[route]]` may say besides its conditions, and `[defaults]` for all of them."""
 
@@ -522,6 +573,7 @@ class File(_Table):
     numbers: NumberSettings = NumberSettings()
     metadata: MetadataSettings = MetadataSettings()
     log: LogSettings = LogSettings()
+    records: RecordSettings = RecordSettings()
     defaults: DefaultSettings = DefaultSettings()
     pbx: list[PbxSettings] = []
     route: list[RouteSettings] = []
@@ -539,6 +591,7 @@ class Config:
     numbers: NumberSettings
     metadata: MetadataSettings
     log: LogSettings
+    records: RecordSettings
     rules: RuleBook
     transfers: tuple[Transfer, ...]
     tokens: tuple[Token, ...]
@@ -582,6 +635,17 @@ def where_to_ask(text: str) -> tuple[WebSettings, int]:
     if problems:
         raise ConfigError(problems)
     return file.web, file.agi.workers
+
+
+def where_records_are(text: str, environ: Mapping[str, str], read_file: ReadFile) -> tuple[RecordSettings, Numbers]:
+    """Return where records are kept, and how numbers are read; raise ConfigError. The rest of the file may be wrong."""
+    raw = _parsed(text)
+    file, problems = _checked({name: raw[name] for name in ("records", "numbers") if name in raw})
+    reader = _Reader(file, problems, environ, read_file)
+    records = reader.records()
+    if problems:
+        raise ConfigError(problems)
+    return records, Numbers(file.numbers.default_country)
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -642,6 +706,7 @@ class _Reader:
         api_keys = self._api_keys(need_keys)
         secret = self._secret(need_secret)
         pbxs = self._pbxs(need_keys)
+        records = self.records() if need_keys else file.records
         if self.problems:
             raise ConfigError(self.problems)
         return Config(
@@ -651,6 +716,7 @@ class _Reader:
             file.numbers,
             file.metadata,
             file.log,
+            records,
             RuleBook(rules, numbers, default_fallback),
             transfers,
             self._tokens(),
@@ -1041,6 +1107,19 @@ class _Reader:
                 Problem(path, "the secret can be guessed", f"take at least {_SHORTEST_SAFE_SECRET} signs")
             )
         return SecretStr(secret)
+
+    def records(self) -> RecordSettings:
+        """Return where records are kept, with the password that is needed to get there."""
+        records, environ_url = self.file.records, self.environ.get("AGI_BRIDGE_RECORDS_URL", "").strip()
+        if environ_url and not _DATABASE_URL.fullmatch(environ_url):
+            self._problem("AGI_BRIDGE_RECORDS_URL", 'must be such as "postgresql://user:password@host/database"')
+        password = ""
+        if records.password_file and not environ_url:
+            content = self._read("records.password_file", records.password_file)
+            password = (content or "").strip()
+            if content is not None and not password:
+                self._problem("records.password_file", f"{records.password_file} is empty")
+        return records.with_secrets(SecretStr(password), SecretStr(environ_url))
 
     def _pbx_names(self) -> None:
         """Report a PBX that cannot be told from others."""

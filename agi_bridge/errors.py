@@ -5,6 +5,8 @@
     ├── CannotListen             the operator: an address that is taken, or not ours
     ├── NotRunning               the operator: no bridge answers where one is asked
     ├── WorkerFailed             the operator: a worker process that did not start
+    ├── RecordsError             the operator: the database of records is away, or cannot be ours
+    │   └── RecordRefused        a record that the database does not take, whenever it is asked
     ├── CannotPlace              the operator: Asterisk's files are not such that our part could be put into them
     ├── AgiError
     │   ├── AgiProtocolError     whoever connected: not AGI, or forged
@@ -88,6 +90,14 @@ class NotRunning(BridgeError):
 
 class WorkerFailed(BridgeError):
     """A worker process ended before it was ready for the first time."""
+
+
+class RecordsError(BridgeError):
+    """The records of calls cannot be read or written now; no call is touched by that."""
+
+
+class RecordRefused(RecordsError):
+    """The database is well, but does not take what it was given."""
 
 
 class CannotPlace(BridgeError):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
+
+from agi_bridge.numbers import mask, mask_within
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -22,26 +23,11 @@ if TYPE_CHECKING:
 
 NUMBER_FIELDS = ("did", "did_received", "nearest_did", "caller_number")
 
-# What may hold a number among other words: "Local/15551230001@office-00000003;1", or what Millis says of a number. The
-# serial number at the end of a channel's name is none.
+# What may hold a number among other words: "Local/15551230001@office-00000003;1", or what Millis says of a number.
 TEXT_FIELDS = ("channel", "detail", "why")
-_NUMBER_IN_TEXT = re.compile(r"(?<![\w-])\+?[0-9]{7,15}(?!\w)", re.ASCII)
 
 # Made once: json.dumps makes a new encoder for each line that is not encoded by its defaults.
 _encode = json.JSONEncoder(default=str).encode
-
-_SHOWN_AT_START = 4
-_SHOWN_AT_END = 2
-
-
-def mask(number: str) -> str:
-    """Return *number* with its middle hidden: beginning, length and end still show a slip in its format."""
-    hidden = len(number) - _SHOWN_AT_START - _SHOWN_AT_END
-    if hidden <= 0:
-        return (
-            number if len(number) <= _SHOWN_AT_START else number[:_SHOWN_AT_END] + "*" * (len(number) - _SHOWN_AT_END)
-        )
-    return number[:_SHOWN_AT_START] + "*" * hidden + number[-_SHOWN_AT_END:]
 
 
 def configure(settings: LogSettings, stream: TextIO = sys.stderr, *, for_good: bool = False) -> None:
@@ -105,7 +91,7 @@ def _mask_numbers(logger: Any, method: str, fields: MutableMapping[str, Any]) ->
     for name in TEXT_FIELDS:
         text = fields.get(name)
         if text:
-            fields[name] = _NUMBER_IN_TEXT.sub(lambda found: mask(found[0]), text)
+            fields[name] = mask_within(text)
     return fields
 
 

@@ -26,6 +26,11 @@ _NORTH_AMERICAN = re.compile(r"\+1[2-9][0-9]{2}[2-9][0-9]{6}", re.ASCII)
 # Fifteen digits and what people put between them; a longer text is no number and must not be remembered either.
 _LONGEST_NUMBER = 40
 
+# What is left of a number that is not to be known: enough to see a slip in its format.
+_SHOWN_AT_START = 4
+_SHOWN_AT_END = 2
+_NUMBER_IN_TEXT = re.compile(r"(?<![\w-])\+?[0-9]{7,15}(?!\w)", re.ASCII)
+
 # One busy line's worth of distinct callers; reading a number costs some 25 µs, remembering it nothing.
 _REMEMBERED_NUMBERS = 16_384
 
@@ -74,6 +79,21 @@ def calling_code(country: str) -> int:
 def without_fluff(text: str) -> str:
     """Return *text* without hyphens and blanks, which make a number readable and mean nothing (pbx.c, ext_strncpy)."""
     return text.replace("-", "").replace(" ", "")
+
+
+def mask(number: str) -> str:
+    """Return *number* with its middle hidden: beginning, length and end still show a slip in its format."""
+    hidden = len(number) - _SHOWN_AT_START - _SHOWN_AT_END
+    if hidden <= 0:
+        return (
+            number if len(number) <= _SHOWN_AT_START else number[:_SHOWN_AT_END] + "*" * (len(number) - _SHOWN_AT_END)
+        )
+    return number[:_SHOWN_AT_START] + "*" * hidden + number[-_SHOWN_AT_END:]
+
+
+def mask_within(text: str) -> str:
+    """Return *text* with the numbers in it masked. The serial number at the end of a channel's name is none."""
+    return _NUMBER_IN_TEXT.sub(lambda found: mask(found[0]), text)
 
 
 class PatternError(ValueError):

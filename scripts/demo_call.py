@@ -46,6 +46,9 @@ listen = "127.0.0.1:0"
 [web]
 listen = []                      # the demo is asked nothing
 
+[records]
+folder = "records"               # beside this file; leave it out for the usual place
+
 [millis]
 base_url = "{millis}"            # the simulated one; leave it out for the real one
 allowed_hosts = ["127.0.0.1"]    # likewise

@@ -31,6 +31,9 @@ workers = {workers}
 [web]
 listen = []
 
+[records]
+folder = "records"
+
 [millis]
 base_url = "{url}"
 allowed_hosts = "127.0.0.1"

@@ -7,10 +7,15 @@ Tasks would go unnoticed, because closing the event loop cancels them in silence
 import asyncio
 import gc
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 
 import hypothesis
 import pytest
+
+# Bridges that tests start keep their records in a folder of this run, and not where those of a real one are.
+_STATE = tempfile.TemporaryDirectory(prefix="agi-bridge-state-")
+os.environ["STATE_DIRECTORY"] = _STATE.name
 
 # How long a task that a test has already cancelled or finished with may take to end.
 TASK_GRACE_SECONDS = 0.1

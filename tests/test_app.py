@@ -6,11 +6,14 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 
+from agi_bridge.call import CallRecord
+from agi_bridge.records.selection import Selection
+from agi_bridge.records.store import Store, database_url
 from agi_bridge.simulator.asterisk import AsteriskSide, PlayedCall, play_call
 from agi_bridge.simulator.command import DialEnding
 from agi_bridge.simulator.millis import Fault, SimulatedMillis
@@ -401,3 +404,97 @@ async def test_workers_cannot_share_any_port(tmp_path: Path):
         assert await served.ended() == 1
 
     assert said == "agi-bridge: several workers cannot share port 0; name a port in listen under [agi]\n"
+
+
+# Records
+
+KEPT = '[records]\nfolder = "kept"\ngather_seconds = 0.01\nbatch_seconds = 0.05\n'
+
+
+def kept(folder: Path) -> list[CallRecord]:
+    """Return the records in the folder that `KEPT` names."""
+    with closing(Store.open_for_reading(database_url(None, "", folder / "kept"), 5)) as store:
+        return list(store.all(Selection()))
+
+
+async def place_calls(host: str, port: int, count: int) -> list[str]:
+    """Have calls routed and reported as ended, and return the ids of those that the bridge answered."""
+    ids = []
+    for _ in range(count):
+        played = await play_call(host, port, arguments=DID)
+        ids.append(played.variables["MILLIS_BRIDGE_CALL_ID"])
+        end = (f"bridge_call_id={ids[-1]}", "dialstatus=ANSWER", "answered_seconds=3", "hangup_cause=16")
+        await play_call(host, port, script="ended", arguments=end)
+    return ids
+
+
+async def test_each_call_is_one_record_across_workers_and_restarts(tmp_path: Path):
+    """Whichever of two workers hears the beginning of a call and which its end, the call has one record."""
+    async with SimulatedMillis() as millis:
+        config = write_config(tmp_path, millis, port=two_free_ports(), more=KEPT)
+        config.write_text(config.read_text().replace("[web]\n", "[web]\nlisten = []\n#", 1))
+        ids = []
+        for _ in range(2):
+            async with serving(config, "--workers", "2") as served:
+                await served.wrote("all workers are ready")
+                host, port = next(tuple(line["address"]) for line in served.lines if "FastAGI" in line["event"])
+                for _ in range(2):
+                    await served.wrote("records are kept")
+                ids += await place_calls(host, port, 10)
+                assert await served.stopped() == 0
+
+    records = kept(tmp_path)
+    assert sorted(record.bridge_call_id for record in records) == sorted(ids)
+    assert {(record.reason, record.answered_seconds, record.rule) for record in records} == {("answered", 3, "all")}
+    assert list((tmp_path / "kept").glob("*.spool")) == []
+
+
+async def test_a_bridge_that_is_killed_leaves_its_records_to_the_next(tmp_path: Path):
+    """With the database away and the bridge killed, what was saved on disk becomes a record at the next start, once."""
+    database = tmp_path / "kept" / "records.sqlite"
+    database.mkdir(parents=True)
+    async with SimulatedMillis() as millis:
+        config = write_config(tmp_path, millis, more=KEPT)
+        async with serving(config) as served:
+            await served.started()
+            await served.wrote("the database of records is away; reports of calls wait in the spool")
+            ids = await place_calls(*served.address, 20)
+            while "agi_bridge_record_queue 0.0" not in (await served.get("/metrics"))[1]:
+                pass
+            served.process.kill()
+            await served.ended()
+        database.rmdir()
+        async with serving(config) as served:
+            await served.started()
+            await served.wrote("reports of calls that an earlier process left are written")
+            assert await served.stopped() == 0
+
+    assert sorted(record.bridge_call_id for record in kept(tmp_path)) == sorted(ids)
+    assert {record.reason for record in kept(tmp_path)} == {"answered"}
+
+
+async def test_calls_are_taken_where_no_record_can_be_kept(tmp_path: Path):
+    """A folder that cannot be made is told in one line, and no call is touched by it."""
+    (tmp_path / "kept").touch()
+    async with SimulatedMillis() as millis, serving(write_config(tmp_path, millis, more=KEPT)) as served:
+        await served.started()
+        told = await served.wrote("records cannot be kept; reports of calls wait in memory")
+        played = await play_call(*served.address, arguments=DID)
+        _, metrics = await served.get("/metrics")
+
+    assert played.variables["MILLIS_STATUS"] == "ok"
+    assert told["spool"] == f"{tmp_path}/kept: File exists"
+    assert {"agi_bridge_record_database_up 0.0", "agi_bridge_record_spool_up 0.0"} <= set(metrics.splitlines())
+
+
+async def test_records_may_be_switched_off(tmp_path: Path):
+    """Then nothing is written, and nothing is said of records."""
+    async with SimulatedMillis() as millis:
+        config = write_config(tmp_path, millis, more='[records]\nenabled = false\nfolder = "kept"\n')
+        async with serving(config) as served:
+            await served.started()
+            await play_call(*served.address, arguments=DID)
+            _, metrics = await served.get("/metrics")
+
+    assert "agi_bridge_record" not in metrics
+    assert not (tmp_path / "kept").exists()

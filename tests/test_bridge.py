@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from agi_bridge import config
 from agi_bridge.agi.protocol import Request
 from agi_bridge.bridge import Bridge, Visit
-from agi_bridge.call import Outcome
+from agi_bridge.call import Outcome, Report
 from agi_bridge.errors import (
     AgiRefused,
     AgiTimeout,
@@ -29,6 +29,7 @@ from agi_bridge.errors import (
     SessionLost,
 )
 from agi_bridge.millis.models import Registration
+from agi_bridge.records.joining import FACTS
 
 CONFIG = """
 [numbers]
@@ -178,12 +179,12 @@ class SilentMillis(FakeMillis):
             self.cancelled = True
 
 
-def a_bridge(millis: FakeMillis | None = None, text: str = CONFIG) -> Bridge:
+def a_bridge(millis: FakeMillis | None = None, text: str = CONFIG, recorder: "FakeRecorder | None" = None) -> Bridge:
     """Return a bridge whose clock advances by an eighth of a second each time it is read."""
     loaded = config.load(text, {"MILLIS_API_KEY": "k"}, lambda name: b"")
     ticks = iter(range(1000))
     now = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
-    return Bridge(loaded, millis or FakeMillis(), now=lambda: now, clock=lambda: next(ticks) / 8)
+    return Bridge(loaded, millis or FakeMillis(), now=lambda: now, clock=lambda: next(ticks) / 8, recorder=recorder)
 
 
 async def play(session: FakeSession, millis: FakeMillis | None = None, text: str = CONFIG) -> dict[str, Any]:
@@ -295,7 +296,7 @@ async def test_the_line_of_a_call_tells_its_story():
         "region": "us-west",
         "millis_call_id": "call-1",
         "millis_ms": 125.0,
-        "total_ms": 375.0,
+        "total_ms": 500.0,
     }
 
 
@@ -914,8 +915,8 @@ async def test_every_call_is_counted_once_with_its_times():
         await bridge.handle(FakeSession(verb))
 
     assert meter.calls == [
-        ("route", "sales", "routed", "us-west", 0.375, None),
-        ("dial", "sales", "never-dialled", "us-west", 0.75, 0.375),
+        ("route", "sales", "routed", "us-west", 0.5, None),
+        ("dial", "sales", "never-dialled", "us-west", 0.875, 0.5),
         ("ping", "", "pong", "", 0.125, None),
     ]
 
@@ -948,6 +949,157 @@ async def test_a_call_keeps_the_configuration_that_it_began_with():
     assert (first.set["MILLIS_STATUS"], second.set["MILLIS_REASON"]) == ("ok", "bad-uri")
 
 
+# What goes into the records
+
+
+class FakeRecorder:
+    """Remembers reports, or fails as planted."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.reports: list[Report] = []
+
+    def add(self, report: Report) -> None:
+        """Remember a report."""
+        if self.error is not None:
+            raise self.error
+        self.reports.append(report)
+
+
+async def reported(session: FakeSession, millis: FakeMillis | None = None) -> Mapping[str, Any]:
+    """Let the bridge answer *session*, and return the facts that it reports."""
+    recorder = FakeRecorder()
+    with capture_logs():
+        await a_bridge(millis, recorder=recorder).handle(session)
+    (report,) = recorder.reports
+    assert report.facts.keys() <= FACTS
+    return report.facts
+
+
+async def test_a_routed_call_reports_who_called_what_and_what_was_decided():
+    """The report has the ids of all sides, the rule, the region and the time of each step."""
+    facts = await reported(FakeSession(rdnis="15550009999"))
+
+    assert facts == {
+        "uniqueid": "1700000000.1",
+        "channel": "PJSIP/trunk-00000001",
+        "pbx": None,
+        "verb": "route",
+        "linkedid": "1700000000.1",
+        "did": "+15551230001",
+        "caller_number": "+15557654321",
+        "caller_name": "Ada",
+        "caller_withheld": False,
+        "rdnis": "15550009999",
+        "rule": "sales",
+        "fallback": "reception,s,1",
+        "agent_id": "-Nsales",
+        "account": "default",
+        "region": "us-west",
+        "millis_call_id": "call-1",
+        "failover": False,
+        "standby": False,
+        "redialled": False,
+        "orphaned": False,
+        "decided_seconds": 0.125,
+        "millis_seconds": 0.125,
+        "registered_seconds": 0.375,
+        "setup_seconds": 0.5,
+        "detail": None,
+        "result": "completed",
+        "reason": "routed",
+        "fallback_taken": False,
+    }
+
+
+async def test_a_call_that_millis_refuses_reports_whose_fault_it_is_and_that_it_takes_its_fallback():
+    """The reason is Millis's, in its words, and the dialplan goes on with the fallback."""
+    facts = await reported(FakeSession(), FakeMillis(MillisRefused(402, "out of credit")))
+
+    assert (facts["result"], facts["reason"], facts["detail"]) == (
+        "millis",
+        "millis-refused",
+        "HTTP 402: out of credit",
+    )
+    assert (facts["fallback"], facts["fallback_taken"]) == ("reception,s,1", True)
+    assert (facts["millis_call_id"], facts["registered_seconds"]) == (None, None)
+
+
+async def test_a_refused_caller_takes_no_fallback():
+    """Whom the rule refuses, the dialplan hangs up on."""
+    facts = await reported(FakeSession(callerid="+15550000666"))
+
+    assert (facts["rule"], facts["reason"], facts["fallback_taken"]) == ("blocked", "blocked-caller", False)
+
+
+async def test_a_caller_who_leaves_takes_no_fallback():
+    """There is nobody left to go anywhere; Millis may hold a registration."""
+    session = FakeSession()
+    facts = await reported(session, SilentMillis(session.hang_up))
+
+    assert (facts["result"], facts["fallback_taken"], facts["orphaned"]) == ("caller", False, True)
+
+
+async def test_the_end_of_a_call_reports_how_the_agents_leg_went():
+    """Asterisk's words become numbers where they are numbers, and the call is the one that was routed."""
+    recorder = FakeRecorder()
+    said = ("bridge_call_id=c1", "dialstatus=CHANUNAVAIL", "hangup_cause=20", "answered_seconds=", "dialled_seconds=3")
+    session = FakeSession("ended", **{f"arg_{place}": argument for place, argument in enumerate(said, 1)})
+    with capture_logs():
+        await a_bridge(recorder=recorder).handle(session)
+    (report,) = recorder.reports
+
+    assert (report.bridge_call_id, report.facts["dialstatus"], report.facts["hangup_cause"]) == (
+        "c1",
+        "CHANUNAVAIL",
+        20,
+    )
+    assert (report.facts["answered_seconds"], report.facts["dialled_seconds"]) == (None, 3)
+    assert (report.facts["reason"], report.facts["fallback_taken"]) == ("agent-unavailable", True)
+    assert "verb" not in report.facts
+
+
+async def test_a_call_that_the_agent_sends_on_is_reported_in_two_parts():
+    """The agent's leg and what came after it are told apart, and both name the place."""
+    recorder = FakeRecorder()
+    said = {
+        "arg_1": "bridge_call_id=c1",
+        "arg_2": "dialstatus=ANSWER",
+        "arg_3": "transfer=sales",
+        "arg_4": "answered_seconds=7",
+    }
+    with capture_logs():
+        for verb in ("ended", "transferred"):
+            await a_bridge(recorder=recorder).handle(FakeSession(verb, **said))
+    first, second = (report.facts for report in recorder.reports)
+
+    assert (first["transfer"], first["reason"], first["answered_seconds"]) == ("sales", "transferred", 7)
+    assert (second["transfer"], second["reason"]) == ("sales", "transfer-answered")
+    assert (second["transfer_dialstatus"], second["transfer_answered_seconds"]) == ("ANSWER", 7)
+    assert "dialstatus" not in second
+    assert second.keys() <= FACTS
+
+
+async def test_who_only_asks_whether_the_bridge_is_there_is_no_call():
+    """A ping, and a verb that is none, leave no record."""
+    recorder = FakeRecorder()
+    with capture_logs():
+        for verb in ("ping", "nonsense"):
+            await a_bridge(recorder=recorder).handle(FakeSession(verb))
+
+    assert recorder.reports == []
+
+
+async def test_a_recorder_that_fails_reaches_no_call():
+    """What goes wrong in the recording is logged, and the caller hears nothing of it."""
+    session = FakeSession()
+    with capture_logs() as lines:
+        await a_bridge(recorder=FakeRecorder(ValueError("full"))).handle(session)
+
+    assert session.set["MILLIS_STATUS"] == "ok"
+    assert [line["event"] for line in lines] == ["call", "a call was not recorded"]
+
+
 # The call's channels, followed in its PBX.
 
 
@@ -963,6 +1115,10 @@ class FakeWatcher:
         self.followed.append((peer, bridge_call_id, channel, uniqueid, linkedid))
         if self._error:
             raise self._error
+
+    def name_of(self, peer: str) -> str:
+        """Know one PBX."""
+        return f"the PBX at {peer}"
 
 
 async def followed(watcher: FakeWatcher, session: FakeSession) -> FakeSession:
@@ -989,3 +1145,21 @@ async def test_call_goes_on_where_it_cannot_be_followed():
     session = await followed(FakeWatcher(RuntimeError("out of order")), FakeSession())
 
     assert session.set["MILLIS_STATUS"] == "ok"
+
+
+async def test_a_report_names_the_pbx_that_the_call_came_from():
+    """Where several PBXs are known, the record tells whose call it was."""
+    recorder = FakeRecorder()
+    session = FakeSession()
+    loaded = config.load(CONFIG, {"MILLIS_API_KEY": "k"}, lambda name: b"")
+    with capture_logs():
+        await Bridge(
+            loaded,
+            FakeMillis(),
+            lambda: datetime.now(UTC),
+            lambda: 0.0,
+            recorder=recorder,
+            watcher=FakeWatcher(),
+        ).handle(session)
+
+    assert recorder.reports[0].facts["pbx"] == f"the PBX at {session.peer}"

@@ -90,3 +90,12 @@ def test_another_list_of_transfers_is_told_with_what_else_to_do():
 
     assert told == "the [[transfer]] list; the PBX has a list of its own, see agi-bridge asterisk-config"
     assert changes(load(listed), load(listed)) == ()
+
+
+def test_a_password_of_records_is_compared_but_not_shown():
+    """Another password is a change without a key of its own."""
+    text = f'[records]\nurl = "postgresql://agi@db/x"\npassword_file = "p"\n{OLD}'
+    before = config.load(text, {"MILLIS_API_KEY": "k"}, lambda name: b"one")
+    after = config.load(text, {"MILLIS_API_KEY": "k"}, lambda name: b"two")
+
+    assert changes(before, after) == ("the password of records",)

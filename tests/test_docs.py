@@ -107,6 +107,7 @@ TABLES: dict[str, tuple[type[BaseModel], set[str]]] = {
     "`[numbers]`": (config.NumberSettings, set()),
     "`[metadata]`": (config.MetadataSettings, set()),
     "`[log]`": (config.LogSettings, set()),
+    "`[records]`": (config.RecordSettings, set()),
     "`[[pbx]]`": (config.PbxSettings, set()),
     "`[[route]]`": (config.RouteSettings, set(config.DefaultSettings.model_fields)),
     "`[defaults]`": (config.DefaultSettings, set()),

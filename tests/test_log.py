@@ -90,24 +90,6 @@ def test_level_is_the_least_that_is_told(written, level, told):
     assert [line["level"] for line in lines(written)] == told
 
 
-@pytest.mark.parametrize(
-    ("number", "masked"),
-    [
-        ("+15551230001", "+155******01"),
-        ("5551230001", "5551****01"),
-        ("1234567", "1234*67"),
-        ("123456", "12****"),
-        ("12345", "12***"),
-        ("1000", "1000"),
-        ("s", "s"),
-        ("", ""),
-    ],
-)
-def test_mask_keeps_beginning_length_and_end(number, masked):
-    """The middle of a number is hidden; an extension, which names nobody outside, is not."""
-    assert log.mask(number) == masked
-
-
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_numbers_are_masked_unless_configured(form):
     """Every field that holds a phone number is masked, and shown in full only by configuration."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country, without_fluff
+from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country, mask, without_fluff
 
 
 @pytest.mark.parametrize(
@@ -251,3 +251,21 @@ def test_any_text_is_a_pattern_or_a_pattern_error(pattern, text):
         return
     if compiled.matches(text):
         assert without_fluff(text).startswith(compiled.literal)
+
+
+@pytest.mark.parametrize(
+    ("number", "masked"),
+    [
+        ("+15551230001", "+155******01"),
+        ("5551230001", "5551****01"),
+        ("1234567", "1234*67"),
+        ("123456", "12****"),
+        ("12345", "12***"),
+        ("1000", "1000"),
+        ("s", "s"),
+        ("", ""),
+    ],
+)
+def test_mask_keeps_beginning_length_and_end(number, masked):
+    """The middle of a number is hidden; an extension, which names nobody outside, is not."""
+    assert mask(number) == masked

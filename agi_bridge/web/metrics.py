@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from agi_bridge.call import Outcome
     from agi_bridge.routing import Route
-    from agi_bridge.web.snapshot import Snapshot
+    from agi_bridge.web.snapshot import RecordsState, Snapshot
 
 # generate_latest writes version 0.0.4 of the format, which every Prometheus reads.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -109,6 +109,8 @@ class Metrics(Collector):
         now = self._look()
         yield from _of_traffic(now)
         yield from _of_regions(now)
+        if now.records is not None:
+            yield from _of_records(now.records)
         yield from _of_pbxs(now)
         yield from _of_control(now)
         yield from _of_process(now)
@@ -180,6 +182,27 @@ def _of_regions(now: Snapshot) -> Iterator[Metric]:
     for labels, count in sorted(now.region_changes.items()):
         changes.add_metric(labels, count)
     yield changes
+
+
+def _of_records(now: RecordsState) -> Iterator[Metric]:
+    reports = CounterMetricFamily(
+        "agi_bridge_record_reports",
+        "What happened to the reports of calls, by the counters of records.",
+        labels=("counter",),
+    )
+    for counter, count in now.counts.items():
+        reports.add_metric((counter,), count)
+    yield reports
+    yield GaugeMetricFamily("agi_bridge_record_queue", "Reports of calls that are in memory alone.", now.queued)
+    yield GaugeMetricFamily(
+        "agi_bridge_record_spool_bytes", "What stands in the spool and not yet in the database.", now.waiting_bytes
+    )
+    yield GaugeMetricFamily(
+        "agi_bridge_record_spool_up", "1 while reports of calls are saved on disk, else 0.", now.spool_is_well
+    )
+    yield GaugeMetricFamily(
+        "agi_bridge_record_database_up", "1 while reports of calls become records, else 0.", now.database_is_well
+    )
 
 
 def _of_pbxs(now: Snapshot) -> Iterator[Metric]:

@@ -11,6 +11,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordsState:
+    """What has become of the reports of calls: counters by their names, and what waits for the spool and the database."""
+
+    counts: Mapping[str, int]
+    queued: int
+    waiting_bytes: int
+    spool_is_well: bool
+    database_is_well: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PbxState:
     """The connection to the manager interface of one PBX. `failures` counts why there was none, `actions` each by how it went."""
 
@@ -52,4 +63,5 @@ class Snapshot:
     control: Mapping[tuple[str, str], int] = field(default_factory=dict)
     http_refusals: Mapping[str, int] = field(default_factory=dict)
     http_refused_connections: int = 0
+    records: RecordsState | None = None
     pbxs: Mapping[str, PbxState] = field(default_factory=dict)

@@ -18,6 +18,9 @@ peer_burst_connections = 1000000
 [web]
 listen = []
 
+[records]
+folder = "records"
+
 [millis]
 base_url = "{api}"
 allowed_hosts = ["127.0.0.1"]

@@ -1,4 +1,4 @@
-"""A real Asterisk for the demo, the tests and curious people: found or made, then run in private copies.
+"""A real Asterisk for the demo, the tests and curious people: found or made, then run in private copies. PostgreSQL too.
 
     asterisk = find_asterisk()
     with asterisk.start(SiteSettings(bridge="127.0.0.1:4573")) as pbx:
@@ -9,9 +9,10 @@ Standard library only, because it runs before anything is installed. It knows `a
 """
 
 from .asterisk import Asterisk, find_asterisk
-from .errors import AsteriskFailed, AsteriskUnavailable
+from .errors import AsteriskFailed, AsteriskUnavailable, PostgresUnavailable
 from .pbx import Pbx
 from .place import Guest
+from .postgres import Postgres, PostgresServer, find_postgres
 from .site import SiteSettings
 
 __all__ = [
@@ -20,6 +21,10 @@ __all__ = [
     "AsteriskUnavailable",
     "Guest",
     "Pbx",
+    "Postgres",
+    "PostgresServer",
+    "PostgresUnavailable",
     "SiteSettings",
     "find_asterisk",
+    "find_postgres",
 ]

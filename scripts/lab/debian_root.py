@@ -44,7 +44,7 @@ def obstacle() -> str | None:
 def prepare(say: Say) -> DebianRoot:
     """Return the tree, made now if it is not in the cache; raise AsteriskUnavailable if it cannot be made."""
     tree = _tree()
-    with _locked(tree.with_name(f"{tree.name}.lock"), say):
+    with locked(tree.with_name(f"{tree.name}.lock"), say):
         if not finished(tree):
             try:
                 _build(tree, say)
@@ -116,7 +116,7 @@ def _is_debian() -> bool:
 
 
 @contextmanager
-def _locked(path: Path, say: Say) -> Iterator[None]:
+def locked(path: Path, say: Say) -> Iterator[None]:
     """Hold the lock file *path*; wait for another holder as long as a build may take."""
     deadline = time.monotonic() + _BUILD_SECONDS
     told = False
@@ -129,7 +129,7 @@ def _locked(path: Path, say: Say) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise AsteriskUnavailable([f"another process holds {path} for too long"]) from None
                 if not told:
-                    say("another process is making the Debian tree; waiting for it")
+                    say(f"another process holds {path}; waiting for it")
                     told = True
                 time.sleep(0.2)
         yield

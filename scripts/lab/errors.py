@@ -2,7 +2,8 @@
 
 LabError
 ├── AsteriskUnavailable   none of the ways to get an Asterisk is open on this machine
-└── AsteriskFailed        it is there, but did not do what we asked
+├── AsteriskFailed        it, or another program, is there, but did not do what we asked
+└── PostgresUnavailable   none of the ways to get a PostgreSQL is open on this machine
 """
 
 
@@ -20,3 +21,7 @@ class AsteriskUnavailable(LabError):
 
 class AsteriskFailed(LabError):
     """An Asterisk, or a program beside it, did not start, answer or end in its time."""
+
+
+class PostgresUnavailable(LabError):
+    """No PostgreSQL can be had here; the message says why."""

@@ -34,6 +34,9 @@ breaker_seconds = 2
 [web]
 listen = []
 
+[records]
+folder = "records"
+
 [numbers]
 default_country = "US"
 

@@ -1,0 +1,126 @@
+"""The table of calls, for SQLite and PostgreSQL alike; each row is a record and what joining needs to know of it.
+
+It describes the newest version; `migrations/` has the way there.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+# Every version that this program knows, in order; the last one is what it works with.
+VERSIONS = ("0001",)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A time in UTC; SQLite keeps it without saying so."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC).replace(tzinfo=None) if value and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        time: datetime = value
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+metadata = MetaData()
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("bridge_call_id", Text, primary_key=True),
+    Column("received_at", UtcTime, nullable=False),
+    Column("pbx", Text),
+    Column("channel", Text),
+    Column("uniqueid", Text),
+    Column("linkedid", Text),
+    Column("did", Text),
+    Column("caller_number", Text),
+    Column("caller_name", Text),
+    Column("caller_withheld", Boolean),
+    Column("rdnis", Text),
+    Column("verb", Text),
+    Column("rule", Text),
+    Column("agent_id", Text),
+    Column("account", Text),
+    Column("region", Text),
+    Column("millis_call_id", Text),
+    Column("failover", Boolean, nullable=False),
+    Column("standby", Boolean, nullable=False),
+    Column("redialled", Boolean, nullable=False),
+    Column("orphaned", Boolean),
+    Column("fallback", Text),
+    Column("decided_seconds", Double),
+    Column("millis_seconds", Double),
+    Column("registered_seconds", Double),
+    Column("setup_seconds", Double),
+    Column("detail", Text),
+    Column("dialstatus", Text),
+    Column("hangup_cause", Integer),
+    Column("dialled_seconds", Integer),
+    Column("answered_seconds", Integer),
+    Column("hung_up_by", Text),
+    Column("ended_at", UtcTime),
+    Column("result", Text),
+    Column("reason", Text),
+    Column("fallback_taken", Boolean),
+    Column("transfer", Text),
+    Column("transfer_dialstatus", Text),
+    Column("transfer_answered_seconds", Integer),
+    Column("transfer_ended_at", UtcTime),
+    Column("millis_session_id", Text),
+    Column("millis_duration_seconds", Double),
+    Column("millis_cost", Double),
+    Column("millis_status", Text),
+    Column("transcript", Text),
+    Column("recording_url", Text),
+    # How late the word is that counts, by the fact that names its group; see joining.py.
+    Column("as_of_verb", UtcTime),
+    Column("as_of_dialstatus", UtcTime),
+    Column("as_of_result", UtcTime),
+    Column("as_of_transfer", UtcTime),
+    Column("as_of_transfer_dialstatus", UtcTime),
+    Column("as_of_millis_session_id", UtcTime),
+    Column("numbers_masked", Boolean, nullable=False),
+    # Greater than that of every change before it, whichever call it was; whoever follows asks for what is greater.
+    Column("revision", BigInteger, nullable=False),
+)
+
+# What is asked for by these comes page by page in the order of time, so each index ends in it.
+FILTERED = ("did", "caller_number", "rule", "result", "reason")
+# What somebody else's data is joined by.
+LOOKED_UP = ("uniqueid", "linkedid", "millis_call_id", "millis_session_id")
+
+Index("calls_by_time", calls.c.received_at, calls.c.bridge_call_id)
+for name in FILTERED:
+    Index(f"calls_by_{name}", calls.c[name], calls.c.received_at, calls.c.bridge_call_id)
+for name in LOOKED_UP:
+    Index(f"calls_by_{name}", calls.c[name])
+Index("calls_by_revision", calls.c.revision)
+# These two hold only what the forgetting has yet to come to.
+_unmasked, _with_transcript = text("NOT numbers_masked"), text("transcript IS NOT NULL")
+Index("calls_to_mask", calls.c.received_at, sqlite_where=_unmasked, postgresql_where=_unmasked)
+Index("calls_with_transcript", calls.c.received_at, sqlite_where=_with_transcript, postgresql_where=_with_transcript)
