@@ -86,7 +86,11 @@ class CannotListen(BridgeError):
 
 
 class NotRunning(BridgeError):
-    """No bridge answers at the address, or something else does."""
+    """No bridge answers at the address, or something else does. *may_be_done* says that what was asked may have happened."""
+
+    def __init__(self, message: str, *, may_be_done: bool = False) -> None:
+        super().__init__(message)
+        self.may_be_done = may_be_done
 
 
 class ApiRefused(BridgeError):

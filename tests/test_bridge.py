@@ -1097,6 +1097,8 @@ async def test_a_recorder_that_fails_reaches_no_call():
 
     assert session.set["MILLIS_STATUS"] == "ok"
     assert [line["event"] for line in lines] == ["call", "a call was not recorded"]
+
+
 # The call's channels, followed in its PBX.
 
 
