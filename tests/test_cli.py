@@ -140,7 +140,7 @@ def table(out):
         ("reload", ["Make the running bridge read its configuration anew.", "--url URL", "--json"]),
         ("live", ["Show the calls that are up.", "--token-file FILE", "--url URL", "--json"]),
         ("hangup", ["End a call.", "ID", "--token-file FILE"]),
-        ("transfer", ["Send the caller on.", "ID NAME", "--reason TEXT", "--summary TEXT"]),
+        ("transfer", ["Send the caller on.", "The name of a [[transfer]].", "--reason TEXT", "--summary TEXT"]),
         ("check", ["Name all that is wrong with the configuration.", "--json"]),
         ("route", ["--did NUMBER", "[required]", "--arg NAME=VALUE", "[default: from-trunk]"]),
         ("register", ["Register one call with Millis, and dial nothing.", "--caller NUMBER"]),
