@@ -94,6 +94,6 @@ def url() -> Iterator[str]:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_api_is_as_described(case: schemathesis.Case, url: str):
+def test_api_is_as_described(case: schemathesis.Case[Any], url: str):
     """Every answer has a status, a content type and a body that the description foresees, to good requests and to bad ones."""
     case.call_and_validate(base_url=url, headers=OWNER)
