@@ -112,6 +112,7 @@ class Watcher(Protocol):
     """What follows the channels of calls in their PBX; `pbx.pbxs.Pbxs` is one."""
 
     def follow(self, peer: str, bridge_call_id: str, channel: str, uniqueid: str, linkedid: str) -> None: ...
+    def name_of(self, peer: str) -> str: ...
 
 
 class Meter(Protocol):
@@ -203,9 +204,9 @@ class Visit:
             line["detail"] = self.detail
         return line
 
-    def report(self, outcome: Outcome, ended: float) -> Report:
-        """Return what this session has to say for the call's record, in the words of `CallRecord`."""
-        facts: dict[str, Fact] = {"uniqueid": self.uniqueid, "channel": self.channel}
+    def report(self, outcome: Outcome, ended: float, pbx: str) -> Report:
+        """Return what this session, of the PBX of that name, has to say for the call's record, in the words of `CallRecord`."""
+        facts: dict[str, Fact] = {"uniqueid": self.uniqueid, "channel": self.channel, "pbx": pbx or None}
         if self.call is not None:
             facts |= self._decision(self.call, ended)
         if self.dial:
@@ -316,7 +317,7 @@ class Bridge:
             ended = self._clock()
             write("call", **visit.line(outcome, ended))
             self._count(visit, outcome, ended - visit.started)
-            self._record(visit, outcome, ended)
+            self._record(session, visit, outcome, ended)
         if visit.orphaned and visit.registration and visit.route and visit.route.rule:
             await self._millis.abandon(visit.route.rule.agent.account, visit.registration)
 
@@ -328,11 +329,12 @@ class Bridge:
             except Exception:
                 log.exception("a call was not counted", bridge_call_id=visit.bridge_call_id)
 
-    def _record(self, visit: Visit, outcome: Outcome, ended: float) -> None:
+    def _record(self, session: Session, visit: Visit, outcome: Outcome, ended: float) -> None:
         """Hand over what the session has to say for the call's record; likewise."""
         if self._recorder is not None and visit.verb in _RECORDED:
             try:
-                self._recorder.add(visit.report(outcome, ended))
+                pbx = self._watcher.name_of(session.peer) if self._watcher else ""
+                self._recorder.add(visit.report(outcome, ended, pbx))
             except Exception:
                 log.exception("a call was not recorded", bridge_call_id=visit.bridge_call_id)
 

@@ -11,12 +11,14 @@ import os
 import re
 import secrets
 import shlex
+import shutil
 import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, closing, contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -29,6 +31,9 @@ from agi_bridge import __version__, app, asterisk_conf, config, conversation, fl
 from agi_bridge.access import Scope, digest
 from agi_bridge.call import Call, Reason, Result
 from agi_bridge.dialplan import SipUri, safe_call_id
+from agi_bridge.doctor import report
+from agi_bridge.doctor.examination import Patient, examine
+from agi_bridge.doctor.finding import Part, Severity, worst
 from agi_bridge.dry_run import imagined_call, route_facts
 from agi_bridge.errors import (
     AgiProtocolError,
@@ -64,7 +69,7 @@ from agi_bridge.web.live import ask_about_call, live_calls
 
 T = TypeVar("T")
 
-DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, MISUSED, WARNED, INTERRUPTED = 0, 1, 2, 3, 130
 
 # How long a simulated caller waits for somebody to answer, and how long the simulated agent lets it ring.
 _ANSWER_SECONDS = 15.0
@@ -82,7 +87,9 @@ _FOLLOW_LIMIT = 500
 
 DEFAULT_CONFIGS = ("bridge.toml", "/etc/agi-bridge/bridge.toml")
 
-EXIT_CODES = "Exit codes: 0 done, 1 it did not work, 2 the command line or the configuration is wrong, 130 interrupted."
+EXIT_CODES = "Exit codes: 0 done, 1 it did not work, 2 the command line or the configuration is wrong, 3 warnings, 130 interrupted."
+
+_SEVERITY_CODES = {Severity.OK: DONE, Severity.INFO: DONE, Severity.WARNING: WARNED, Severity.ERROR: FAILED}
 
 
 def _exit(code: int, **_: object) -> NoReturn:
@@ -391,6 +398,33 @@ def check(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
         return MISUSED
     typer.echo(f"the configuration is good: {app.counted(rules, 'rule')}")
     return DONE
+
+
+@commands.command()
+def doctor(
+    config_file: ConfigOption = None,
+    only: Annotated[
+        list[Part] | None,
+        typer.Option("--only", metavar="PART", help=f"{', '.join(Part)}; repeatable. Default: all."),
+    ] = None,
+    console: Annotated[
+        Path | None,
+        typer.Option(
+            "--console", metavar="SOCKET", help="The control socket of an Asterisk here, if it is not the usual."
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Leave out notes and what is fine.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Look at both ends, and say what to do. At Millis, the bridge and the PBX; the worst first, within 5 s; changes nothing."""
+    began = time.monotonic()
+    findings = examine(_patient(config_file, frozenset(only or Part), console))
+    seconds = time.monotonic() - began
+    if as_json:
+        _print_json(report.as_json(findings, seconds, __version__))
+    else:
+        typer.echo(report.as_text(findings, seconds, width=shutil.get_terminal_size().columns, quiet=quiet))
+    return _SEVERITY_CODES[worst(findings)]
 
 
 @commands.command()
@@ -890,12 +924,36 @@ def _imagined(loaded: config.Config, bridge_call_id: str, *told: Any) -> Call:
         raise typer.BadParameter(str(error), param_hint="--arg") from None
 
 
-def _load(config_file: str | None, *, need_keys: bool = True, need_secret: bool | None = None) -> config.Config:
+def _patient(config_file: str | None, parts: frozenset[Part], console: Path | None) -> Patient:
+    """Return what is to be examined, as far as the configuration can be read."""
+    path = str(_config_path(config_file))
+    try:
+        return Patient(path, _load(config_file), parts=parts, console=console)
+    except ConfigError as error:
+        problems = error.problems
+    # The key may be in the environment of the service alone; all the rest can be looked at, other secrets included.
+    with suppress(ConfigError):
+        loaded = _load(config_file, environ={**os.environ, "MILLIS_API_KEY": "not-known-here"})
+        others = {name: key for name, key in loaded.api_keys.items() if name != config.DEFAULT_ACCOUNT}
+        return Patient(path, replace(loaded, api_keys=others), problems, parts=parts, console=console)
+    with suppress(ConfigError):
+        loaded = _load(config_file, need_keys=False)
+        return Patient(path, loaded, problems, has_secrets=False, parts=parts, console=console)
+    return Patient(path, None, problems, parts=parts, console=console)
+
+
+def _load(
+    config_file: str | None,
+    *,
+    need_keys: bool = True,
+    need_secret: bool | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> config.Config:
     """Read the configuration file; files that it names are relative to its own folder."""
     path = _config_path(config_file)
     return config.load(
         _text(path),
-        os.environ,
+        environ,
         lambda name: _bytes(path.parent / name),
         need_keys=need_keys,
         need_secret=need_secret,

@@ -983,6 +983,7 @@ async def test_a_routed_call_reports_who_called_what_and_what_was_decided():
     assert facts == {
         "uniqueid": "1700000000.1",
         "channel": "PJSIP/trunk-00000001",
+        "pbx": None,
         "verb": "route",
         "linkedid": "1700000000.1",
         "did": "+15551230001",
@@ -1115,6 +1116,10 @@ class FakeWatcher:
         if self._error:
             raise self._error
 
+    def name_of(self, peer: str) -> str:
+        """Know one PBX."""
+        return f"the PBX at {peer}"
+
 
 async def followed(watcher: FakeWatcher, session: FakeSession) -> FakeSession:
     """Answer a session under the eyes of a watcher."""
@@ -1140,3 +1145,21 @@ async def test_call_goes_on_where_it_cannot_be_followed():
     session = await followed(FakeWatcher(RuntimeError("out of order")), FakeSession())
 
     assert session.set["MILLIS_STATUS"] == "ok"
+
+
+async def test_a_report_names_the_pbx_that_the_call_came_from():
+    """Where several PBXs are known, the record tells whose call it was."""
+    recorder = FakeRecorder()
+    session = FakeSession()
+    loaded = config.load(CONFIG, {"MILLIS_API_KEY": "k"}, lambda name: b"")
+    with capture_logs():
+        await Bridge(
+            loaded,
+            FakeMillis(),
+            lambda: datetime.now(UTC),
+            lambda: 0.0,
+            recorder=recorder,
+            watcher=FakeWatcher(),
+        ).handle(session)
+
+    assert recorder.reports[0].facts["pbx"] == f"the PBX at {session.peer}"

@@ -6,6 +6,7 @@ import re
 import tomllib
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +18,14 @@ from pydantic import BaseModel
 from agi_bridge import bridge, cli, config, dialplan, errors, metadata, routing
 from agi_bridge.app import running
 from agi_bridge.call import Outcome, Reason, Status
+from agi_bridge.doctor import report
+from agi_bridge.doctor.bridge_checks import check_config, check_running
+from agi_bridge.doctor.console_text import Context
+from agi_bridge.doctor.facts import BridgeFacts, Expected, PbxFacts, Ping, RegionFacts
+from agi_bridge.doctor.finding import Check
+from agi_bridge.doctor.millis_checks import check_accounts, check_standby
+from agi_bridge.doctor.pbx_checks import check_ping, check_transfer
+from agi_bridge.doctor.sip_checks import check_nat
 from agi_bridge.simulator.millis import SimulatedMillis
 from agi_bridge.simulator.sip import CallerBehaviour, SipAgent, place_call
 from agi_bridge.simulator.tone import AGENT_TONE_HZ, CALLER_TONE_HZ
@@ -98,6 +107,7 @@ TABLES: dict[str, tuple[type[BaseModel], set[str]]] = {
     "`[numbers]`": (config.NumberSettings, set()),
     "`[metadata]`": (config.MetadataSettings, set()),
     "`[log]`": (config.LogSettings, set()),
+    "`[records]`": (config.RecordSettings, set()),
     "`[[pbx]]`": (config.PbxSettings, set()),
     "`[[route]]`": (config.RouteSettings, set(config.DefaultSettings.model_fields)),
     "`[defaults]`": (config.DefaultSettings, set()),
@@ -303,7 +313,7 @@ def test_every_command_is_documented():
 def test_every_exit_code_is_documented():
     """operations.md lists the exit codes of the command."""
     documented = {int(row[0]) for row in rows(OPERATIONS, "exit code")}
-    assert documented == {cli.DONE, cli.FAILED, cli.MISUSED, cli.INTERRUPTED}
+    assert documented == {cli.DONE, cli.FAILED, cli.MISUSED, cli.WARNED, cli.INTERRUPTED}
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["route"], ["serve", "--nonsense"], ["check", "-c", "/none"]])
@@ -311,6 +321,43 @@ def test_wrong_command_line_ends_as_documented(arguments, capsys):
     """A command line or a configuration that is wrong is explained, and exits with 2."""
     assert cli.main(arguments) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+TROUBLESHOOTING = text("docs/troubleshooting.md")
+
+
+def test_every_check_of_the_doctor_is_documented():
+    """troubleshooting.md lists each check of the doctor once, and names no other anywhere."""
+    assert sorted(first_codes(TROUBLESHOOTING, "check")) == sorted(Check)
+    mentioned = re.findall(r"`((?:millis|bridge|pbx)-[a-z-]+)`", TROUBLESHOOTING)
+    assert set(mentioned) - {"millis-ping", "millis-tls", "millis-tcp"} <= set(Check)
+
+
+def test_documented_report_of_the_doctor_is_a_real_one():
+    """What troubleshooting.md shows is what the checks make of such facts, line by line."""
+    dial = Context({"_X.": ("AGI(agi://${MILLIS_BRIDGE}/route)", "Dial(${MILLIS_DIAL},30,iTt)")})
+    pbx = PbxFacts(
+        contexts={"from-did": dial},
+        variables={"MILLIS_BRIDGE": "127.0.0.1:4573"},
+        endpoint_settings={"millis": {"transport": "udp"}},
+        transports={"udp": ("udp", "0.0.0.0:5060")},
+        own_address="10.0.0.5",
+    )
+    rule = '[[route]]\nname = "sales"\nagent_id = "a"\nfallback = "c,s,1"\n'
+    loaded = load(rule)
+    account = RegionFacts("us-west", "https://api-west.millis.ai", "default", status=200)
+    bridge = BridgeFacts("ok", web={"ready": True, "version": "0.1.0"})
+    findings = [
+        *check_accounts([replace(account, body={"credit": 0, "used_credit": 26.5})]),
+        *check_transfer(pbx, Expected()),
+        *check_nat(pbx, Expected()),
+        *check_standby(loaded),
+        *check_config("bridge.toml", (), (), 1),
+        *check_running(loaded, bridge, "0.1.0"),
+        check_ping(Ping("ok", "SUCCESS"), pbx),
+    ]
+    shown = re.sub("\x1b\\[[0-9;]*m", "", report.as_text(findings, 0.9, width=81))
+    assert fences(TROUBLESHOOTING, "text") == [shown + "\n"]
 
 
 def test_every_module_is_in_the_module_map():

@@ -82,6 +82,11 @@ class Pbxs:
             None,
         )
 
+    def name_of(self, peer: str) -> str:
+        """Return the name of the PBX that connects from *peer*, "" where it is none of ours."""
+        connection = self.of_peer(peer)
+        return connection.settings.name if connection is not None else ""
+
     def follow(self, peer: str, bridge_call_id: str, channel: str, uniqueid: str, linkedid: str) -> None:
         """Follow a call that came from *peer* in its PBX, if that is one of ours."""
         connection = self.of_peer(peer)

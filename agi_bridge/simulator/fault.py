@@ -13,21 +13,28 @@ _CHOICES = {
     "detail": ("string", "list"),
     "field": ("sip", "sip_uri", "both"),
     "body": ("json", "html", "empty", "huge", "not-json", "no-uri", "list"),
+    "agent": ("active", "disabled", "missing"),
 }
 _NUMBERS: dict[str, tuple[str, type[int] | type[float], int, int]] = {
     "delay": ("delay_seconds", float, 0, 3600),
     "status": ("status", int, 200, 599),
     "retry-after": ("retry_after_seconds", int, 0, 86400),
+    "credit": ("credit", float, -1_000_000, 1_000_000),
+    "clock": ("clock_seconds", int, -31_536_000, 31_536_000),
 }
 ALLOWED_FAULTS = (
     "delay=SECONDS, status=200..599, retry-after=SECONDS, detail=string|list, field=sip|sip_uri|both, "
-    "body=json|html|empty|huge|not-json|no-uri|list, hang, reset, reset-mid-body, uri=TEXT (last: it takes the rest)"
+    "body=json|html|empty|huge|not-json|no-uri|list, agent=active|disabled|missing, credit=AMOUNT, clock=SECONDS, "
+    "hang, reset, reset-mid-body, uri=TEXT (last: it takes the rest)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A way for the API to misbehave; ``Fault()`` behaves. ``uri`` replaces the SIP URI that is answered."""
+    """A way for the API to misbehave; ``Fault()`` behaves. ``uri`` replaces the SIP URI that is answered.
+
+    ``agent`` and ``credit`` are what the account is like, ``clock_seconds`` how far the API's clock is ahead.
+    """
 
     delay_seconds: float = 0.0
     status: int = 200
@@ -39,6 +46,9 @@ class Fault:
     reset: bool = False
     reset_mid_body: bool = False
     retry_after_seconds: int | None = None
+    agent: str = "active"
+    credit: float = 25.0
+    clock_seconds: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -10,12 +10,14 @@ import asyncio
 import json
 import secrets
 import socket
+import ssl
 import struct
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any, Self
 
 from aiohttp import web
@@ -68,8 +70,9 @@ class SimulatedMillis:
         agents: Collection[str] | None = None,
         fault: Fault | None = None,
         on_request: Callable[[Received], None] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Accept any key when *key* is None, and know any agent when *agents* is None."""
+        """Accept any key when *key* is None, and know any agent when *agents* is None; with *tls* speak HTTPS."""
         self.host, self.port = host, port
         self.sip_host = sip_host
         self.fault = fault or Fault()
@@ -82,6 +85,7 @@ class SimulatedMillis:
         self.issued: deque[dict[str, str]] = deque(maxlen=REMEMBERED_REQUESTS)
         self.endpoints: deque[str] = deque(maxlen=REMEMBERED_REQUESTS)  # call ids of `POST /sip`, until deleted
         self._key, self._agents, self._on_request = key, agents, on_request
+        self._tls = tls
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
         app = web.Application()
@@ -91,12 +95,13 @@ class SimulatedMillis:
 
     @property
     def url(self) -> str:
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://[{self.host}]:{self.port}" if ":" in self.host else f"{scheme}://{self.host}:{self.port}"
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self.host, self.port, backlog=1024).start()
+            await web.TCPSite(self._runner, self.host, self.port, backlog=1024, ssl_context=self._tls).start()
         except OSError:
             await self._runner.cleanup()
             raise
@@ -139,6 +144,8 @@ class SimulatedMillis:
             raise
         if fault.retry_after_seconds is not None and not response.prepared:
             response.headers["Retry-After"] = str(fault.retry_after_seconds)
+        if fault.clock_seconds and not response.prepared:
+            response.headers["Date"] = formatdate(time.time() + fault.clock_seconds, usegmt=True)
         return response
 
     async def _record(self, request: web.Request) -> Received:
@@ -231,13 +238,22 @@ class SimulatedMillis:
                 return web.json_response({})
             case "GET", "user", "info":
                 refill = {"enabled": False, "threshold": 0, "refill_amount": 0}
-                account = {"user_id": "simulated-user", "credit": 25.0, "used_credit": 1.5, "auto_refill": refill}
+                account = {
+                    "user_id": "simulated-user",
+                    "credit": fault.credit,
+                    "used_credit": 1.5,
+                    "auto_refill": refill,
+                }
                 return web.json_response(account)
-            case "GET", "agents", agent_id if self._agents is None or agent_id in self._agents:
-                return web.json_response({"id": agent_id, "name": "Simulated agent", "config": {}})
+            case "GET", "agents", agent_id if self._has_agent(agent_id, fault):
+                agent = {"id": agent_id, "name": "Simulated agent", "status": fault.agent, "config": {}}
+                return web.json_response(agent)
             case "GET", "agents", _:
                 return _refusal(404, "Agent not found")
         return _refusal(404, "Not Found")
+
+    def _has_agent(self, agent_id: str, fault: Fault) -> bool:
+        return fault.agent != "missing" and (self._agents is None or agent_id in self._agents)
 
     def _refuse_call(self, body: object, place: list[str | int]) -> web.Response | None:
         if not isinstance(body, dict):

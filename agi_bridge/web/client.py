@@ -47,9 +47,9 @@ class Answer:
     content: dict[str, Any]
 
 
-def ask_readiness(address: Address) -> Answer:
+def ask_readiness(address: Address, timeout_seconds: float = _TIMEOUT_SECONDS) -> Answer:
     """Ask one process whether it is ready; raise NotRunning."""
-    answer = _ask("GET", address, "/readyz", {})
+    answer = _ask("GET", address, "/readyz", {}, timeout_seconds=timeout_seconds)
     if not all(isinstance(answer.content.get(name), int) for name in _SAID_BY_EVERY_BRIDGE):
         raise _no_bridge(address)
     return answer
@@ -93,8 +93,16 @@ def reachable(address: Address) -> Address:
     return type(address)("127.0.0.1" if ip.version == 4 else "::1", address.port)
 
 
-def _ask(method: str, address: Address, path: str, headers: dict[str, str], body: bytes | None = None) -> Answer:
-    connection = http.client.HTTPConnection(address.host, address.port, timeout=_TIMEOUT_SECONDS)
+def _ask(
+    method: str,
+    address: Address,
+    path: str,
+    headers: dict[str, str],
+    body: bytes | None = None,
+    *,
+    timeout_seconds: float = _TIMEOUT_SECONDS,
+) -> Answer:
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout_seconds)
     connected = False
     try:
         connection.connect()

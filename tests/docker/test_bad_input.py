@@ -95,7 +95,7 @@ def test_port_of_asterisk_is_taken(stack: Compose):
     ended = stack.attempt("run", "--rm", "--no-TTY", "--no-deps", "asterisk")
     assert told(ended, 1) == (
         "asterisk: udp port 5070 of 127.0.0.1 is taken by another program on this machine, perhaps another PBX. Stop that "
-        "one, or give this one another port in asterisk/ of the folder AGI_BRIDGE_SITE (./demo)"
+        "one, or give this one another port in asterisk/ of the folder AGI_BRIDGE_SITE (./scripts/demo-site)"
     )
 
 
@@ -138,7 +138,7 @@ FIRST_CONFIGURATION = [
     ("mode", "code", "complaint"),
     [
         (0o755, 2, "--config: cannot write into /site (run this as root, or name another file)"),
-        (0o700, 1, "agi-bridge: /site/millis.key: Permission denied; let uid 4573 write there"),
+        (0o700, 1, "agi-bridge: /site/bridge.toml: Permission denied; let uid 4573 write there"),
     ],
 )
 def test_folder_for_a_first_configuration_cannot_be_written(compose: Compose, site: Path, mode, code, complaint):

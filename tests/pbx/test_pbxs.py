@@ -29,6 +29,7 @@ def test_call_belongs_to_the_pbx_that_it_came_from(peer, name):
     pbxs.reconfigure([HQ, HQ.model_copy(update={"name": "branch", "peers": ["10.0.0.1", "fe80::/10"]})])
     found = pbxs.of_peer(peer)
     assert (found.settings.name if found else None) == name
+    assert pbxs.name_of(peer) == (name or "")
 
 
 def test_without_a_pbx_nothing_is_followed():

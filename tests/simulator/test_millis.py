@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 import pytest
@@ -173,6 +174,27 @@ async def test_account_shows_its_credit(http):
 
     assert response.status == 200
     assert {"user_id", "credit", "used_credit", "auto_refill"} == answer.keys()
+
+
+async def test_account_and_agents_are_as_a_fault_says(millis, http):
+    """An account may have no credit, and an agent may be disabled or gone."""
+    millis.fault = Fault.parse("credit=0,agent=disabled")
+    async with http.get("/user/info") as account, http.get("/agents/-Nabc") as agent:
+        assert (await account.json())["credit"] == 0
+        assert (agent.status, (await agent.json())["status"]) == (200, "disabled")
+
+    millis.fault = Fault.parse("agent=missing")
+    async with http.get("/agents/-Nabc") as agent:
+        assert agent.status == 404
+
+
+async def test_clock_may_be_wrong(millis, http):
+    """The date of an answer is as far ahead as a fault says."""
+    millis.fault = Fault.parse("clock=86400")
+    async with http.get("/user/info") as response:
+        ahead = parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()
+
+    assert 86_000 < ahead <= 86_400
 
 
 async def test_persistent_endpoint_lives_until_deleted(millis, http):
