@@ -28,6 +28,8 @@ from agi_bridge.changes import Reloaded, changes, values
 from agi_bridge.control import Control, LiveCall
 from agi_bridge.dry_run import imagined_call, route_facts
 from agi_bridge.errors import CannotListen, ConfigError
+from agi_bridge.events.sender import Sender
+from agi_bridge.events.webhooks import Webhooks
 from agi_bridge.ledger import Ledger
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.regions import Regions
@@ -42,7 +44,7 @@ from agi_bridge.web.api import Api
 from agi_bridge.web.guard import Guard
 from agi_bridge.web.metrics import Metrics
 from agi_bridge.web.server import WebServer
-from agi_bridge.web.snapshot import PbxState, RecordsState, Snapshot
+from agi_bridge.web.snapshot import PbxState, RecordsState, Snapshot, WebhookState
 from agi_bridge.web.tools import Tools
 from agi_bridge.workers import DRAIN, INSIST, Place, Workers, place_from_environ
 
@@ -51,7 +53,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from agi_bridge.bridge import Recorder
+    from agi_bridge.call import Report
     from agi_bridge.config import Config, RecordSettings
+    from agi_bridge.events.outbox import Outbox
     from agi_bridge.pbx.connection import Connection
     from agi_bridge.records.store import Store
 
@@ -97,6 +102,7 @@ class Service:
         self.millis = millis_client(config)
         self.regions = Regions(self.millis, config.millis, time.monotonic)
         self.records = open_records(config.records, config_file, self._place) if config.records.enabled else None
+        self.webhooks = Webhooks(config.webhooks, event_folder(config.records, config_file), Sender())
         self.pbxs = Pbxs(config.pbxs, time.monotonic)
         self.bridge = Bridge(
             config,
@@ -104,7 +110,7 @@ class Service:
             now=lambda: datetime.now(UTC),
             clock=time.monotonic,
             meter=metrics,
-            recorder=self.records,
+            recorder=Reports(*([self.records] if self.records else []), self.webhooks),
             watcher=self.pbxs,
         )
         self.sessions = MillisSessions()
@@ -132,6 +138,7 @@ class Service:
         async with AsyncExitStack() as stack:
             if self.records is not None:
                 await stack.enter_async_context(self.records)
+            await stack.enter_async_context(self.webhooks)
             await stack.enter_async_context(self.millis)
             probing = self.regions.probing(lambda: next(iter(self.config.api_keys)), self._regions_in_use)
             await stack.enter_async_context(probing)
@@ -172,6 +179,7 @@ class Service:
             http_refused_connections=self.web.refused_connections,
             records=_state_of(self.records) if self.records else None,
             pbxs={name: pbx_state(connection) for name, connection in self.pbxs.connections.items()},
+            webhooks={name: _webhook_state(outbox) for name, outbox in self.webhooks.outboxes.items()},
         )
 
     async def bridge_call_id(self, session_id: str) -> str:
@@ -251,6 +259,7 @@ class Service:
         self.millis.reconfigure(fresh.millis, _keys(fresh))
         self.regions.reconfigure(fresh.millis)
         self.pbxs.reconfigure(fresh.pbxs)
+        self.webhooks.reconfigure(fresh.webhooks)
         self.control.reconfigure(fresh.transfers)
         self.outbound.reconfigure(fresh, self._ledger(fresh))
         self.guard.reconfigure(fresh.tokens, fresh.web)
@@ -261,6 +270,21 @@ class Service:
         done = Reloaded(changed, self._needs_restart)
         log.info("configuration reloaded", changed=done.changed, needs_restart=done.needs_restart)
         return done
+
+
+class Reports:
+    """Hands each report of a call to all who make something of it; what goes wrong with one does not reach the next."""
+
+    def __init__(self, *takers: Recorder) -> None:
+        self._takers = takers
+
+    def add(self, report: Report) -> None:
+        """Hand over; neither waits nor raises."""
+        for taker in self._takers:
+            try:
+                taker.add(report)
+            except Exception:
+                log.exception("a report was not taken", bridge_call_id=report.bridge_call_id)
 
 
 class CallsIn:
@@ -301,6 +325,11 @@ def open_records(settings: RecordSettings, config_file: str, place: Place) -> Re
 def record_folder(settings: RecordSettings, config_file: str, environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder of records; one that the configuration names is relative to the configuration's own."""
     return Path(config_file).parent / settings.folder if settings.folder else state_folder(environ)
+
+
+def event_folder(settings: RecordSettings, config_file: str) -> Path:
+    """Return where events wait for their targets: beside the records, kept or not."""
+    return record_folder(settings, config_file) / "events"
 
 
 def open_store(settings: RecordSettings, folder: Path, *, for_reading: bool = False) -> Store:
@@ -498,6 +527,10 @@ def _state_of(records: Records) -> RecordsState:
         spool_is_well=records.spool_is_well,
         database_is_well=records.database_is_well,
     )
+
+
+def _webhook_state(outbox: Outbox) -> WebhookState:
+    return WebhookState(dict(outbox.counts), outbox.queued, outbox.waiting_bytes, outbox.is_well)
 
 
 def _fixed_keys(config: Config) -> tuple[str, ...]:

@@ -65,6 +65,7 @@ from agi_bridge.simulator.story import agent_step, audio_fault, story_teller
 from agi_bridge.simulator.tone import AGENT_TONE_HZ, HEARD_TONE_HZ
 from agi_bridge.tool_definition import tool_definitions
 from agi_bridge.web.client import ask_api, ask_readiness, ask_reload, reachable
+from agi_bridge.web.live import ask_about_call, live_calls
 
 T = TypeVar("T")
 
@@ -136,6 +137,7 @@ TokenFileOption = Annotated[
     str | None,
     typer.Option("--token-file", metavar="FILE", help="What holds the token; without it: AGI_BRIDGE_TOKEN."),
 ]
+CallIdArgument = Annotated[str, typer.Argument(metavar="ID", help="Its bridge_call_id, or the beginning of it.")]
 ArgumentOption = Annotated[
     list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help="An AGI argument; repeatable.")
 ]
@@ -324,6 +326,57 @@ def reload(config_file: ConfigOption = None, url: UrlOption = None, as_json: Jso
 
 
 @commands.command()
+def live(
+    token_file: TokenFileOption = None,
+    config_file: ConfigOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show the calls that are up. Over the HTTP API; wants a token with the scope read."""
+    calls = live_calls(*_over_api(token_file, config_file, url))
+    if as_json:
+        _print_json(calls)
+        return DONE
+    for call in calls:
+        channels = ", ".join(f"{channel['name']} {channel['state']}" for channel in call["channels"])
+        typer.echo(f"{call['bridge_call_id']}  {call['pbx']}  {channels}")
+    if not calls:
+        typer.echo("no call is up")
+    return DONE
+
+
+@commands.command()
+def hangup(
+    call_id: CallIdArgument,
+    token_file: TokenFileOption = None,
+    config_file: ConfigOption = None,
+    url: UrlOption = None,
+) -> int:
+    """End a call. Over the HTTP API; wants a token with the scope control."""
+    addresses, token = _over_api(token_file, config_file, url)
+    typer.echo(f"{ask_about_call(addresses, token, call_id, 'hangup')} is ended")
+    return DONE
+
+
+@commands.command()
+def transfer(
+    call_id: CallIdArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of a [[transfer]].")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Shown before the caller's name.")] = "",
+    summary: Annotated[str, typer.Option("--summary", metavar="TEXT", help="For whoever answers.")] = "",
+    token_file: TokenFileOption = None,
+    config_file: ConfigOption = None,
+    url: UrlOption = None,
+) -> int:
+    """Send the caller on. Over the HTTP API; wants a token with the scope control."""
+    addresses, token = _over_api(token_file, config_file, url)
+    body = {"to": name, "reason": reason, "summary": summary}
+    done = ask_about_call(addresses, token, call_id, "transfer", body)
+    typer.echo(f"{done} is on its way to {name}")
+    return DONE
+
+
+@commands.command()
 def originate(
     to: Annotated[str, typer.Option("--to", metavar="NUMBER", help="Whom to call, such as +15551230001.")],
     rule: Annotated[str, typer.Option("--rule", metavar="NAME", help="The outbound rule whose agent is to speak.")],
@@ -491,7 +544,7 @@ def delete_standby(
 
 @commands.command()
 def migrate(config_file: ConfigOption = None) -> int:
-    """Bring the database of records to the newest version. The bridge does so itself when it starts."""
+    """Bring the database of records up to date. The bridge does so itself when it starts."""
     settings, folder, _ = _record_settings(config_file)
     with closing(app.open_store(settings, folder)) as store:
         had = f"had version {store.version_before}" if store.version_before else "was empty"
@@ -513,7 +566,7 @@ def calls(
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show the latest calls, one line each, the newest last."""
+    """Show the latest calls. One line each, the newest last."""
     settings, folder, numbers = _record_settings(config_file)
     selection = _selection(numbers, since, until, did, caller, rule, result, reason)
     line = as_json_line if as_json else listed
@@ -543,7 +596,7 @@ def export(
     reason: ReasonOption = None,
     config_file: ConfigOption = None,
 ) -> int:
-    """Write the records of calls to standard output, the oldest first. However many, they need no more memory."""
+    """Print the records of calls. The oldest first; however many there are, it takes no more memory."""
     settings, folder, numbers = _record_settings(config_file)
     selection = _selection(numbers, since, until, did, caller, rule, result, reason)
     with closing(app.open_store(settings, folder, for_reading=True)) as store:

@@ -34,6 +34,8 @@ from agi_bridge.allowance import Allowance
 from agi_bridge.call import NOT_SENT_WORDS, WITHHELD_WORDS
 from agi_bridge.dialplan import SipUri
 from agi_bridge.errors import BadSipUri, ConfigError, Problem, UnsafeText
+from agi_bridge.events.event import EventType
+from agi_bridge.events.signature import key_of
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country
 from agi_bridge.routing import WITHHELD, Agent, Dialling, Rule, RuleBook, Welcome
@@ -272,6 +274,17 @@ def _public_url(text: str) -> str:
     if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
         raise ValueError('must be an address such as "https://pbx.example.com/agi-bridge", or ""')
     return text.rstrip("/")
+
+
+def _webhook_url(text: str) -> str:
+    _http_url(text)
+    return text
+
+
+def _event_type(text: str) -> str:
+    if text not in list(EventType):
+        raise ValueError(f"is no event; {_closest(text, EventType)}")
+    return text
 
 
 def _scheme(text: str) -> str:
@@ -603,6 +616,49 @@ class TokenSettings(_Table):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class WebhookSettings(_Table):
+    """`[[webhook]]`: a program that is told of calls: where, of what, and how hard it is tried."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    url: Annotated[str, AfterValidator(_webhook_url)]
+    plain_http_reason: Annotated[str, Field(max_length=200)] = ""
+    ca_file: str | None = None
+    secret_file: str | None = None
+    secret_env: str | None = None
+    events: Annotated[
+        list[Annotated[str, AfterValidator(_event_type)]], BeforeValidator(_one_or_many), Field(min_length=1)
+    ] = list(EventType)
+    numbers: Literal["masked", "full"] = "full"
+    timeout_seconds: Seconds = 10.0
+    retry_seconds: Seconds = 1.0
+    retry_limit_seconds: Seconds = 300.0
+    give_up_seconds: Annotated[float, Field(ge=1, le=2_592_000)] = 86_400.0
+    request_limit: Annotated[int, Field(ge=1, le=100)] = 4
+    queue_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    spool_limit_bytes: Annotated[int, Field(ge=65_536)] = 67_108_864
+    answer_limit_bytes: Annotated[int, Field(ge=1024, le=16_777_216)] = 65_536
+
+    # Not keys: they come from the environment and from files.
+    _secret: SecretStr = PrivateAttr(default=SecretStr(""))
+    _authority: str = PrivateAttr(default="")
+
+    def with_secret(self, secret: SecretStr, authority: str) -> WebhookSettings:
+        """Return these settings with what events are signed with, and the certificates of `ca_file`."""
+        settings = self.model_copy()
+        settings._secret, settings._authority = secret, authority
+        return settings
+
+    @property
+    def secret(self) -> SecretStr:
+        """Return what events are signed with."""
+        return self._secret
+
+    @property
+    def authority(self) -> str:
+        """Return the certificates that the target's own must come from, in PEM; "" for the machine's authorities."""
+        return self._authority
+
+
 class File(_Table):
     """The whole file, as it may be written."""
 
@@ -620,6 +676,7 @@ class File(_Table):
     transfer: list[TransferSettings] = []
     originate: OriginateSettings | None = None
     token: list[TokenSettings] = []
+    webhook: list[WebhookSettings] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -639,6 +696,7 @@ class Config:
     api_keys: Mapping[str, SecretStr]
     warnings: tuple[Problem, ...]
     pbxs: tuple[PbxSettings, ...] = ()
+    webhooks: tuple[WebhookSettings, ...] = ()
     originate: OriginateSettings | None = None
 
     def with_workers(self, count: int) -> Config:
@@ -749,6 +807,7 @@ class _Reader:
         api_keys = self._api_keys(need_keys)
         secret = self._secret(need_secret)
         pbxs = self._pbxs(need_keys)
+        webhooks = self._webhooks(need_keys)
         records = self.records() if need_keys else file.records
         if self.problems:
             raise ConfigError(self.problems)
@@ -766,6 +825,7 @@ class _Reader:
             api_keys,
             tuple(self.warnings),
             pbxs,
+            webhooks,
             file.originate,
         )
 
@@ -1308,6 +1368,57 @@ class _Reader:
             self._problem(path, f"{pbx.ami_ca_file} holds no certificate in PEM")
         return content or ""
 
+    def _webhooks(self, need_keys: bool) -> tuple[WebhookSettings, ...]:
+        """Return who is told of calls, each with its secret, after a look at where they are."""
+        seen: set[str] = set()
+        for hook in self.file.webhook:
+            where = f'webhook "{hook.name}"'
+            if hook.name in seen:
+                self._problem(where, "the name is given to two webhooks", "rename one of them")
+            seen.add(hook.name)
+            self._webhook_is_safe(where, hook)
+            if hook.retry_seconds > hook.retry_limit_seconds:
+                self._problem(f"{where}: retry_seconds", "is longer than retry_limit_seconds, which it grows to")
+        return tuple(self._signing(hook) if need_keys else hook for hook in self.file.webhook)
+
+    def _webhook_is_safe(self, where: str, hook: WebhookSettings) -> None:
+        """Report a webhook that would tell the network who calls whom."""
+        scheme, host = urlsplit(hook.url).scheme, urlsplit(hook.url).hostname or ""
+        if scheme == "https":
+            if hook.plain_http_reason:
+                self._problem(f"{where}: plain_http_reason", "is of no use with https", "take it out")
+        elif not _is_near(host):
+            hint = "use https; plain http is for this machine and for private networks"
+            self._problem(f"{where}: url", "would send numbers of callers over the network unencrypted", hint)
+        elif not hook.plain_http_reason:
+            hint = 'use https, or say why not, such as plain_http_reason = "the CRM is on this machine"'
+            self._problem(f"{where}: plain_http_reason", "is missing: what is sent can be read on the way", hint)
+
+    def _signing(self, hook: WebhookSettings) -> WebhookSettings:
+        """Return a webhook with its secret and its authority's certificates."""
+        where = f'webhook "{hook.name}"'
+        path, secret, unread = f"{where}: secret_file", self.environ.get(hook.secret_env or "", "").strip(), False
+        if secret:
+            path = hook.secret_env or path
+        elif hook.secret_file:
+            content = self._read(path, hook.secret_file)
+            secret, unread = (content or "").strip(), content is None
+        if not secret and not unread:
+            hint = f"set {hook.secret_env}" if hook.secret_env else "name a file in secret_file"
+            self._problem(path, "there is no secret to sign events with", hint)
+        elif secret:
+            try:
+                key_of(secret)
+            except ValueError as error:
+                hint = "such as `echo whsec_$(openssl rand -base64 32)` prints"
+                self._problem(path, f"the secret is of no use: {error}", hint)
+        authority = ""
+        if hook.ca_file is not None:
+            authority = self._read(f"{where}: ca_file", hook.ca_file) or ""
+            if authority and "-----BEGIN CERTIFICATE-----" not in authority:
+                self._problem(f"{where}: ca_file", f"{hook.ca_file} holds no certificate in PEM")
+        return hook.with_secret(SecretStr(secret), authority)
+
     def _key_suggestion(self, name: str) -> str:
         if name == DEFAULT_ACCOUNT:
             return "set MILLIS_API_KEY, or name a file in MILLIS_API_KEY_FILE or api_key_file"
@@ -1327,6 +1438,17 @@ def _is_here(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_near(host: str) -> bool:
+    """Return whether *host* is on this machine or in a private network; a name without a dot is no other's."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host
+    return any(
+        address in ipaddress.ip_network(text) for text in PRIVATE_NETWORKS if ":" in text or address.version == 4
+    )
 
 
 def _meet(one: Address, other: Address) -> bool:
@@ -1371,7 +1493,7 @@ def _problem(found: Any, raw: Mapping[str, Any]) -> Problem:
         phone = "did" in place or "caller" in place
         hint = f'write "{value}"' + (' with its "+" and leading zeros' if phone else "")
         return Problem(path, f"the number {value} has no quotes", hint)
-    if kind == "list_type" and place in (("route",), ("pbx",), ("transfer",), ("token",)):
+    if kind == "list_type" and place in (("route",), ("pbx",), ("transfer",), ("token",), ("webhook",)):
         hint = f"write [[{path}]], with two brackets on each side"
         return Problem(path, f"is one table, but {'PBXs' if path == 'pbx' else path + 's'} are a list", hint)
     if kind == "value_error":
@@ -1408,7 +1530,7 @@ def _remove(place: Sequence[Any], raw: Any) -> None:
 def _path(place: Sequence[Any], raw: Mapping[str, Any]) -> str:
     """Return a place in the file as the operator knows it: a route or PBX by its name, list members counted from 1."""
     head = ""
-    if place[0] in ("route", "pbx") and len(place) > 1:
+    if place[0] in ("route", "pbx", "webhook") and len(place) > 1:
         table = raw[place[0]][place[1]]
         name = table.get("name") if isinstance(table, dict) else None
         head = f'{place[0]} "{name}"' if name and isinstance(name, str) else f"{place[0]} {place[1] + 1}"

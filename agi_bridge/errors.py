@@ -36,6 +36,7 @@
     │   ├── TooManyOriginates    the limit of a minute is reached
     │   │   └── DailyLimitReached  or that of the day
     │   └── CannotCount          the operator: the count of the day cannot be kept
+    ├── NotDelivered             a webhook's target: it did not take an event
     ├── UnsafeText               a text that must not reach an AGI command, an AMI action or a dial string
     └── MillisError
         ├── MillisUnreachable    no connection, or one that broke
@@ -59,6 +60,8 @@ from agi_bridge.call import Outcome, Reason, Result
 TOO_MANY_REQUESTS = 429
 # Bad gateway, unavailable, gateway timeout: what stands before the API says that the API is not there.
 GATEWAY_ERRORS = frozenset({502, 503, 504})
+# Who asks, where, and how often: what is wrong whatever is said.
+_NOT_ABOUT_THE_BODY = frozenset({401, 403, 404, 405, 410, TOO_MANY_REQUESTS, *GATEWAY_ERRORS})
 
 
 class BridgeError(Exception):
@@ -93,7 +96,11 @@ class CannotListen(BridgeError):
 
 
 class NotRunning(BridgeError):
-    """No bridge answers at the address, or something else does."""
+    """No bridge answers at the address, or something else does. *may_be_done* says that what was asked may have happened."""
+
+    def __init__(self, message: str, *, may_be_done: bool = False) -> None:
+        super().__init__(message)
+        self.may_be_done = may_be_done
 
 
 class ApiRefused(BridgeError):
@@ -233,6 +240,19 @@ class AlreadyTransferred(ControlError):
     """The caller is on the way elsewhere already."""
 
     code = "already-transferred"
+
+
+class NotDelivered(BridgeError):
+    """The target of a webhook did not take an event; *status* is what it answered, None where it did not."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def is_away(self) -> bool:
+        """Return whether another event would fare no better now."""
+        return self.status is None or self.status in _NOT_ABOUT_THE_BODY
 
 
 class OriginateOff(ControlError):

@@ -71,7 +71,8 @@ def ask_api(
     try:
         answer = _ask(method, address, path, headers, None if body is None else json.dumps(body).encode())
     except _Unanswered as error:
-        raise NotRunning(f"{address} was asked and did not answer; it may have been done all the same") from error
+        message = f"{address} was asked and did not answer; it may have been done all the same"
+        raise NotRunning(message, may_be_done=True) from error
     if answer.status == HTTPStatus.OK:
         return answer.content
     why = answer.content.get("error")

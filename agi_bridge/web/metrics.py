@@ -112,6 +112,7 @@ class Metrics(Collector):
         if now.records is not None:
             yield from _of_records(now.records)
         yield from _of_pbxs(now)
+        yield from _of_webhooks(now)
         yield from _of_control(now)
         yield from _of_process(now)
 
@@ -243,6 +244,27 @@ def _of_pbxs(now: Snapshot) -> Iterator[Metric]:
         for (action, result), count in sorted(pbx.actions.items()):
             actions.add_metric((name, action, result), count)
     yield from (connected, calls, channels, logins, failures, actions, left_out, forgotten)
+
+
+def _of_webhooks(now: Snapshot) -> Iterator[Metric]:
+    events = CounterMetricFamily(
+        "agi_bridge_webhook_events",
+        "What happened to the events for a webhook, by its counters.",
+        labels=("webhook", "counter"),
+    )
+    of_webhook = ("webhook",)
+    queue = GaugeMetricFamily("agi_bridge_webhook_queue", "Events that are in memory alone.", labels=of_webhook)
+    spool = GaugeMetricFamily(
+        "agi_bridge_webhook_spool_bytes", "What is on disk and not yet delivered.", labels=of_webhook
+    )
+    well = GaugeMetricFamily("agi_bridge_webhook_up", "1 while events arrive, else 0.", labels=of_webhook)
+    for name, webhook in now.webhooks.items():
+        for counter, count in webhook.counts.items():
+            events.add_metric((name, counter), count)
+        queue.add_metric((name,), webhook.queued)
+        spool.add_metric((name,), webhook.waiting_bytes)
+        well.add_metric((name,), webhook.is_well)
+    yield from (events, queue, spool, well)
 
 
 def _of_control(now: Snapshot) -> Iterator[Metric]:

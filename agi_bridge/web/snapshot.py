@@ -22,6 +22,16 @@ class RecordsState:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookState:
+    """What has become of the events for one target: counters by their names, and what waits for the disk and the target."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    queued: int = 0
+    waiting_bytes: int = 0
+    is_well: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class PbxState:
     """The connection to the manager interface of one PBX. `failures` counts why there was none, `actions` each by how it went."""
 
@@ -41,7 +51,7 @@ class Snapshot:
 
     `needs_restart` names the keys that were changed but wait for a restart. `door` has the server's counters by their names, `region_states` the state of each region, and `region_changes` how
     often each region entered each state. `control` counts what was asked of live calls by verb and outcome, `http_refusals` the
-    refused requests by code. `pbxs` has the PBXs that are configured, by their names.
+    refused requests by code. `pbxs` has the PBXs that are configured, by their names, and so has `webhooks`.
     """
 
     version: str
@@ -65,3 +75,4 @@ class Snapshot:
     http_refused_connections: int = 0
     records: RecordsState | None = None
     pbxs: Mapping[str, PbxState] = field(default_factory=dict)
+    webhooks: Mapping[str, WebhookState] = field(default_factory=dict)
