@@ -96,6 +96,7 @@ class Attempt:
             {
                 "MILLIS_ORIGINATED": self.bridge_call_id,
                 "MILLIS_CALLED": self.number,
+                "MILLIS_CALLING": settings.caller_id,
                 "MILLIS_OUTBOUND_RULE": self.rule.name,
                 "MILLIS_OUTBOUND_AGENT": self.agent_id,
                 "MILLIS_DETECT_MACHINE": "" if settings.detect_machine == "off" else settings.detect_machine,

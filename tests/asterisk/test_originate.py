@@ -119,7 +119,7 @@ async def customer(stage: Stage, tmp_path: Path) -> AsyncIterator[Customer]:
 async def test_customer_who_answers_talks_with_the_agent(customer: Customer):
     """Both hear each other; Millis is told who was called, by whom, and that it was us who called; the id is one throughout."""
     stage = customer.stage
-    customer.does(hang_up_after_seconds=2.5)
+    customer.does(hang_up_after_seconds=4.0)
     async with customer.bridge():
         status, started = await customer.is_called(to="(555) 765-4321")
         await stage.heard("customer", AGENT)
@@ -204,14 +204,15 @@ async def test_local_channel_reaches_the_customer_too(customer: Customer):
     """A trunk may be the PBX's own way out; the call's report is as whole as any."""
     stage = customer.stage
     stage.set_global("CUSTOMER", customer.trunk.partition("@")[2])
-    customer.does(hang_up_after_seconds=2.5)
+    customer.does(hang_up_after_seconds=4.0)
     async with customer.bridge(trunk="Local/{number}@outbound/n"):
         _, started = await customer.is_called()
         await stage.heard("customer", AGENT)
         await stage.heard("agent", CALLER_TONE_HZ)
         ended = await stage.line("ended")
+        route = await stage.line("route")
     assert (ended["bridge_call_id"], ended["reason"]) == (started["bridge_call_id"], "answered")
-    assert ended["hung_up_by"] == "caller"
+    assert (route["did"], route["caller_number"]) == (THEIRS, OURS)
 
 
 async def test_ringing_call_can_be_ended(customer: Customer):
