@@ -73,12 +73,12 @@ class Customer:
 
     @asynccontextmanager
     async def bridge(
-        self, originate: str = "", *, trunk: str = "", seconds: int = 1, user: str = USER, manager_port: int = 0
+        self, originate: str = "", *, seconds: int = 1, user: str = USER, manager_port: int = 0
     ) -> AsyncIterator[None]:
         """Run the bridge with `[originate]`, and wait until it can ask the PBX, if it is to."""
         more = MORE.format(
             user=user,
-            trunk=trunk or self.trunk,
+            trunk=self.trunk,
             ours=OURS,
             seconds=seconds,
             folder=self.folder,
@@ -177,15 +177,13 @@ async def hang_up(customer: Customer) -> None:
     ],
     ids=["busy", "unanswered", "480", "503", "404", "nobody there"],
 )
-@pytest.mark.parametrize("way", ["trunk", "Local"])
 async def test_customer_who_does_not_answer(
-    customer: Customer, way: str, behaviour: dict[str, Any], reason: str, dialstatus: str
+    customer: Customer, behaviour: dict[str, Any], reason: str, dialstatus: str
 ):
     """Who started the call has the answer by then; the log says how it went, no agent was asked, and nothing is followed any more."""
     customer.does(**behaviour)
     stage = customer.stage
-    stage.set_global("CUSTOMER", customer.trunk.partition("@")[2])
-    async with customer.bridge(trunk="" if way == "trunk" else "Local/{number}@outbound/n"):
+    async with customer.bridge():
         status, started = await customer.is_called()
         line = await customer.over(reason)
         await until(lambda: not hq(stage).channels.calls)
@@ -198,21 +196,6 @@ async def test_customer_who_does_not_answer(
 def tally(customer: Customer) -> Any:
     """Return what the bridge has counted."""
     return tally_from((customer.folder / "originates.json").read_text())
-
-
-async def test_local_channel_reaches_the_customer_too(customer: Customer):
-    """A trunk may be the PBX's own way out; the call's report is as whole as any."""
-    stage = customer.stage
-    stage.set_global("CUSTOMER", customer.trunk.partition("@")[2])
-    customer.does(hang_up_after_seconds=4.0)
-    async with customer.bridge(trunk="Local/{number}@outbound/n"):
-        _, started = await customer.is_called()
-        await stage.heard("customer", AGENT)
-        await stage.heard("agent", CALLER_TONE_HZ)
-        ended = await stage.line("ended")
-        route = await stage.line("route")
-    assert (ended["bridge_call_id"], ended["reason"]) == (started["bridge_call_id"], "answered")
-    assert (route["did"], route["caller_number"]) == (THEIRS, OURS)
 
 
 async def test_ringing_call_can_be_ended(customer: Customer):
