@@ -1771,7 +1771,7 @@ def test_plain_http_goes_nowhere_else(url):
             webhook(url="https://u:p@crm/"),
             'webhook "crm": url: must be an http:// or https:// address without user name',
         ),
-        (webhook('events = "call-end"'), 'webhook "crm": events[1]: is no event; did you mean "call-ended"?'),
+        (webhook('events = "call-end"'), 'webhook "crm": events: is no event; did you mean "call-ended"?'),
         (webhook("events = []"), 'webhook "crm": events: must not be empty'),
         (webhook('plain_http_reason = "x"'), 'webhook "crm": plain_http_reason: is of no use with https (take it out)'),
         (webhook("retry_seconds = 400"), 'webhook "crm": retry_seconds: is longer than retry_limit_seconds'),
