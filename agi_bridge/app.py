@@ -30,9 +30,11 @@ from agi_bridge.dry_run import imagined_call, route_facts
 from agi_bridge.errors import CannotListen, ConfigError
 from agi_bridge.events.sender import Sender
 from agi_bridge.events.webhooks import Webhooks
+from agi_bridge.ledger import Ledger
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.regions import Regions
 from agi_bridge.millis.sessions import MillisSessions
+from agi_bridge.outbound import Outbound
 from agi_bridge.pbx.pbxs import Pbxs
 from agi_bridge.records.keeper import Records
 from agi_bridge.records.place import state_folder
@@ -113,10 +115,19 @@ class Service:
         )
         self.sessions = MillisSessions()
         self.control = Control(config.transfers, CallsIn(self.pbxs))
+        self.outbound = Outbound(
+            config,
+            self._ledger(config),
+            self.pbxs.connections,
+            self.control.counts,
+            now=lambda: datetime.now(UTC),
+            meter=metrics,
+            recorder=self.records,
+        )
         self.guard = Guard(config.tokens, config.web, time.monotonic)
         routes = [
             *Tools(self.guard, self.control, self).routes(),
-            *Api(self.guard, self.control, self, __version__).routes(),
+            *Api(self.guard, self.control, self, self.outbound, __version__).routes(),
         ]
         self.web = WebServer(config.web, self._place.number, self.snapshot, metrics.text, self.reload, routes)
         self.agi = AgiServer(config.agi, self.bridge.handle, sockets=sockets, reuse_port=self._place.of > 1)
@@ -132,6 +143,7 @@ class Service:
             probing = self.regions.probing(lambda: next(iter(self.config.api_keys)), self._regions_in_use)
             await stack.enter_async_context(probing)
             await stack.enter_async_context(self.pbxs)
+            await stack.enter_async_context(self.outbound)
             await stack.enter_async_context(self.web)
             await stack.enter_async_context(self.agi)
             self._stack = stack.pop_all()
@@ -200,6 +212,12 @@ class Service:
         call = imagined_call(self.config, "(given to each call)", did, caller, context, channel, ())
         return route_facts(self.config, call, choose_route(self.config.rules, call), datetime.now(UTC))
 
+    def _ledger(self, config: Config) -> Ledger:
+        """Return the count of the calls that we start; all workers, and the bridge after this one, count in one file."""
+        named = config.originate.folder if config.originate else None
+        folder = Path(self._config_file).parent / named if named else state_folder(os.environ)
+        return Ledger(folder, lambda: datetime.now(UTC))
+
     def _regions_in_use(self) -> set[str]:
         """Return the regions that rules name; none where no key is needed, because every rule rejects."""
         rules = self.config.rules.rules if self.config.api_keys else ()
@@ -243,6 +261,7 @@ class Service:
         self.pbxs.reconfigure(fresh.pbxs)
         self.webhooks.reconfigure(fresh.webhooks)
         self.control.reconfigure(fresh.transfers)
+        self.outbound.reconfigure(fresh, self._ledger(fresh))
         self.guard.reconfigure(fresh.tokens, fresh.web)
         self.bridge.reconfigure(fresh)
         self.config = fresh

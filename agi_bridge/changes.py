@@ -35,6 +35,7 @@ def changes(old: Config, new: Config) -> tuple[str, ...]:
         *_routes(old.rules, new.rules),
         *_transfers(old, new),
         *_webhooks(old, new),
+        *_originate(old, new),
     )
 
 
@@ -85,6 +86,17 @@ def _routes(old: RuleBook, new: RuleBook) -> Iterator[str]:
         yield "the order of the routes"
     if old.default_fallback != new.default_fallback:
         yield "defaults.fallback"
+
+
+def _originate(old: Config, new: Config) -> Iterator[str]:
+    if old.originate == new.originate:
+        return
+    if old.originate is None or new.originate is None:
+        yield f"originate {'added' if new.originate else 'removed'}"
+        return
+    for key in type(new.originate).model_fields:
+        if getattr(old.originate, key) != getattr(new.originate, key):
+            yield f"originate.{key}"
 
 
 def _transfers(old: Config, new: Config) -> Iterator[str]:

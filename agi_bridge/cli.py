@@ -64,7 +64,7 @@ from agi_bridge.simulator.sip_message import SipSyntaxError
 from agi_bridge.simulator.story import agent_step, audio_fault, story_teller
 from agi_bridge.simulator.tone import AGENT_TONE_HZ, HEARD_TONE_HZ
 from agi_bridge.tool_definition import tool_definitions
-from agi_bridge.web.client import ask_readiness, ask_reload, reachable
+from agi_bridge.web.client import ask_api, ask_readiness, ask_reload, reachable
 from agi_bridge.web.live import ask_about_call, live_calls
 
 T = TypeVar("T")
@@ -373,6 +373,32 @@ def transfer(
     body = {"to": name, "reason": reason, "summary": summary}
     done = ask_about_call(addresses, token, call_id, "transfer", body)
     typer.echo(f"{done} is on its way to {name}")
+    return DONE
+
+
+@commands.command()
+def originate(
+    to: Annotated[str, typer.Option("--to", metavar="NUMBER", help="Whom to call, such as +15551230001.")],
+    rule: Annotated[str, typer.Option("--rule", metavar="NAME", help="The outbound rule whose agent is to speak.")],
+    agent: Annotated[
+        str, typer.Option("--agent", metavar="ID", help="Another agent, of those that the rule allows.")
+    ] = "",
+    token_file: TokenFileOption = None,
+    config_file: ConfigOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Call a number, and connect whoever answers with an agent. Over the HTTP API; wants a token with the scope control.
+
+    Prints the id of the call once the PBX dials.
+    """
+    addresses, token = _over_api(token_file, config_file, url)
+    body = {"to": to, "rule": rule, "agent": agent}
+    started = ask_api(addresses[0], "POST", "/api/v1/originate", token, body)
+    if as_json:
+        _print_json(started)
+    else:
+        typer.echo(f"{started['bridge_call_id']} is dialling {started['to']}")
     return DONE
 
 

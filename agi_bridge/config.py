@@ -30,6 +30,7 @@ from pydantic import (
 from agi_bridge import dialplan, metadata, transfer
 from agi_bridge.access import Scope, Token
 from agi_bridge.agi.protocol import Limits, get_full_variable
+from agi_bridge.allowance import Allowance
 from agi_bridge.call import NOT_SENT_WORDS, WITHHELD_WORDS
 from agi_bridge.dialplan import SipUri
 from agi_bridge.errors import BadSipUri, ConfigError, Problem, UnsafeText
@@ -248,6 +249,24 @@ def _caller(text: str) -> str:
     if text != WITHHELD and text.lower() in _WORDS_FOR_WITHHELD:
         raise ValueError(f'is no number; for callers who withhold theirs, write "{WITHHELD}"')
     return _number(text)
+
+
+def _agent_id(text: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9_.-]{1,200}", text, re.ASCII):
+        raise ValueError("must be the id of an agent: letters, digits, '_', '.' and '-'")
+    return text
+
+
+def _own_number(text: str) -> str:
+    if not re.fullmatch(r"\+?[0-9]{3,15}", text, re.ASCII):
+        raise ValueError('must be a number of yours in digits, such as "+15551230001"')
+    return text
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"\+[1-9][0-9]{0,14}", text, re.ASCII):
+        raise ValueError('must be the beginning of a number in E.164, with its plus sign, such as "+1212"')
+    return text
 
 
 def _public_url(text: str) -> str:
@@ -556,6 +575,8 @@ class RouteSettings(_RouteKeys):
     channel: Patterns = []
     arguments: dict[str, Patterns] = {}
     reject: bool = False
+    direction: Literal["inbound", "outbound"] = "inbound"
+    agents: Annotated[list[Annotated[str, AfterValidator(_agent_id)]], BeforeValidator(_one_or_many)] = []
 
 
 class TransferSettings(_Table):
@@ -566,6 +587,25 @@ class TransferSettings(_Table):
     ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 30
     numbers: Annotated[list[Annotated[str, AfterValidator(transfer.check_number)]], BeforeValidator(_one_or_many)] = []
     description: Annotated[str, Field(max_length=500)] = ""
+
+
+class OriginateSettings(_Table):
+    """`[originate]`: calls that we make, through which trunk, to whom and how often. Without it, none is made."""
+
+    pbx: str
+    trunk: Annotated[str, AfterValidator(dialplan.check_trunk)]
+    caller_id: Annotated[str, AfterValidator(_own_number)]
+    allow: Annotated[list[Annotated[str, AfterValidator(_prefix)]], BeforeValidator(_one_or_many)] = []
+    rate_limit_per_minute: Annotated[int, Field(ge=1, le=600)] = 10
+    daily_limit: Annotated[int, Field(ge=1, le=100_000)] = 100
+    ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 30
+    detect_machine: Literal["off", "hang-up", "connect"] = "off"
+    folder: str | None = None
+
+    @property
+    def allowance(self) -> Allowance:
+        """Return whom we may call, and how often."""
+        return Allowance(tuple(self.allow), self.rate_limit_per_minute, self.daily_limit)
 
 
 class TokenSettings(_Table):
@@ -634,6 +674,7 @@ class File(_Table):
     pbx: list[PbxSettings] = []
     route: list[RouteSettings] = []
     transfer: list[TransferSettings] = []
+    originate: OriginateSettings | None = None
     token: list[TokenSettings] = []
     webhook: list[WebhookSettings] = []
 
@@ -656,6 +697,7 @@ class Config:
     warnings: tuple[Problem, ...]
     pbxs: tuple[PbxSettings, ...] = ()
     webhooks: tuple[WebhookSettings, ...] = ()
+    originate: OriginateSettings | None = None
 
     def with_workers(self, count: int) -> Config:
         """Return the same configuration with another number of workers."""
@@ -761,6 +803,7 @@ class _Reader:
         self._warn_of_half_a_trial(rules)
         transfers = self._transfers()
         self._no_token_twice()
+        self._somebody_can_be_called()
         api_keys = self._api_keys(need_keys)
         secret = self._secret(need_secret)
         pbxs = self._pbxs(need_keys)
@@ -783,6 +826,7 @@ class _Reader:
             tuple(self.warnings),
             pbxs,
             webhooks,
+            file.originate,
         )
 
     def _problem(self, path: str, message: str, suggestion: str = "") -> None:
@@ -822,6 +866,7 @@ class _Reader:
         if "secret" in settings.arguments:
             self._problem(f"{where}: arguments", "no rule sees the argument secret", "give yours another name")
         self._question_fits(where, agent)
+        self._direction_fits(where, settings)
         return Rule(
             name=settings.name,
             fallback=chosen.get("fallback", ""),
@@ -835,7 +880,44 @@ class _Reader:
             channel=tuple(map(Pattern.compile, settings.channel)),
             arguments={name: tuple(map(Pattern.compile, texts)) for name, texts in settings.arguments.items()},
             reject=settings.reject,
+            is_outbound=settings.direction == "outbound",
+            agents=tuple(settings.agents),
         )
+
+    def _direction_fits(self, where: str, settings: RouteSettings) -> None:
+        """Report what a rule says that only one of the other direction can."""
+        if settings.direction == "inbound":
+            if settings.agents:
+                self._problem(f"{where}: agents", "is for outbound rules", 'add direction = "outbound"')
+            return
+        for key in ("did", "caller", "context", "channel", "arguments", "reject"):
+            if getattr(settings, key):
+                self._problem(f"{where}: {key}", "cannot stand in an outbound rule, which is chosen by its name")
+
+    def _somebody_can_be_called(self) -> None:
+        """Look at how [originate] and the rest fit together."""
+        originate, outbound = self.file.originate, [r.name for r in self.file.route if r.direction == "outbound"]
+        if originate is None:
+            if outbound and not any(problem.path.startswith("originate") for problem in self.problems):
+                self.warnings.append(
+                    Problem(f'route "{outbound[0]}"', "is outbound, but without [originate] nobody is called")
+                )
+            return
+        names = [pbx.name for pbx in self.file.pbx]
+        if originate.pbx not in names and not any(problem.path.startswith("pbx") for problem in self.problems):
+            self._problem(
+                "originate.pbx", f'there is no [[pbx]] with the name "{originate.pbx}"', _closest(originate.pbx, names)
+            )
+        if not originate.allow:
+            self.warnings.append(
+                Problem("originate.allow", "is empty, so nobody is called", 'such as allow = ["+1212"]')
+            )
+        if not outbound:
+            self.warnings.append(
+                Problem(
+                    "originate", "no rule is outbound, so nobody is called", 'a [[route]] with direction = "outbound"'
+                )
+            )
 
     def _tokens(self) -> tuple[Token, ...]:
         """Return who may ask over HTTP."""
@@ -984,7 +1066,7 @@ class _Reader:
         """Warn of rules, or numbers of rules, that an earlier rule takes for itself."""
         takes_all: str | None = None
         taken: dict[str, str] = {}
-        for settings in routes:
+        for settings in (each for each in routes if each.direction == "inbound"):
             where = f'route "{settings.name}"'
             if takes_all is not None:
                 self.warnings.append(

@@ -41,7 +41,7 @@ BUCKETS_SECONDS = (
 REGION_STATES = ("closed", "half-open", "open")
 
 # Whoever connects chooses the verb, and must not be able to make labels with it.
-_VERBS = frozenset({"route", "dial", "ended", "transferred", "ping"})
+_VERBS = frozenset({"route", "dial", "ended", "transferred", "originate", "ping"})
 _OTHER_VERB = "other"
 _SET_UP_BY = ("route", "dial")
 _NO_REGION = "none"
@@ -269,7 +269,9 @@ def _of_webhooks(now: Snapshot) -> Iterator[Metric]:
 
 def _of_control(now: Snapshot) -> Iterator[Metric]:
     verbs = CounterMetricFamily(
-        "agi_bridge_control", "What was asked of live calls, by verb and outcome.", labels=("verb", "outcome")
+        "agi_bridge_control",
+        "What was asked of live calls, or for new ones, by verb and outcome.",
+        labels=("verb", "outcome"),
     )
     for labels, count in sorted(now.control.items()):
         verbs.add_metric(labels, count)
