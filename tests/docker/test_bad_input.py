@@ -138,7 +138,7 @@ FIRST_CONFIGURATION = [
     ("mode", "code", "complaint"),
     [
         (0o755, 2, "--config: cannot write into /site (run this as root, or name another file)"),
-        (0o700, 1, "agi-bridge: /site/millis.key: Permission denied; let uid 4573 write there"),
+        (0o700, 1, "agi-bridge: /site/bridge.toml: Permission denied; let uid 4573 write there"),
     ],
 )
 def test_folder_for_a_first_configuration_cannot_be_written(compose: Compose, site: Path, mode, code, complaint):
