@@ -1494,7 +1494,7 @@ def test_records_are_kept_where(environ, line, files, url, password):
             'password_file = "gone"',
             {},
             {},
-            "records.password_file: cannot read gone: No such file or directory",
+            "records.password_file: cannot read gone: No such file or directory (write it beside the configuration, or name another)",
         ),
         ('password_file = "x.y"', {}, {"x_y": " \n"}, "records.password_file: x.y is empty"),
         (

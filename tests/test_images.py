@@ -8,7 +8,7 @@ import pytest
 from agi_bridge import __version__, config
 
 ROOT = Path(__file__).parents[1]
-DEMO = ROOT / "demo"
+DEMO = ROOT / "scripts/demo-site"
 
 
 def keys(text: str) -> set[str]:

@@ -15,7 +15,7 @@ from agi_bridge.simulator.sip import AudioHeard, CallerBehaviour, CallEvent, Cal
 from agi_bridge.simulator.tone import AGENT_TONE_HZ, HEARD_TONE_HZ
 
 ROOT = Path(__file__).resolve().parents[2]
-DEMO = ROOT / "demo"
+DEMO = ROOT / "scripts/demo-site"
 PBX = ("127.0.0.1", 5070)
 PATIENCE_SECONDS = 60
 POLL_SECONDS = 0.1

@@ -95,7 +95,7 @@ def test_port_of_asterisk_is_taken(stack: Compose):
     ended = stack.attempt("run", "--rm", "--no-TTY", "--no-deps", "asterisk")
     assert told(ended, 1) == (
         "asterisk: udp port 5070 of 127.0.0.1 is taken by another program on this machine, perhaps another PBX. Stop that "
-        "one, or give this one another port in asterisk/ of the folder AGI_BRIDGE_SITE (./demo)"
+        "one, or give this one another port in asterisk/ of the folder AGI_BRIDGE_SITE (./scripts/demo-site)"
     )
 
 
