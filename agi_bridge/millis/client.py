@@ -180,8 +180,9 @@ class MillisClient:
                 asyncio.timeout(timeout_seconds),
                 await self._send(method, where + path, account, sent) as response,
             ):
-                status, answer = response.status, await self._bounded(
-                    response, limit_bytes or self._settings.response_limit_bytes
+                status, answer = (
+                    response.status,
+                    await self._bounded(response, limit_bytes or self._settings.response_limit_bytes),
                 )
         except aiohttp.ConnectionTimeoutError as error:
             self._forget_addresses()

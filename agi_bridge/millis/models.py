@@ -51,7 +51,7 @@ class CallLogs:
 def parse_call_logs(body: bytes) -> CallLogs:
     """Read the answer to `GET /call-logs`; raise MillisNonsense where it holds no list.
 
-        {"histories": [{"session_id": …}], "next_cursor": 1782907200.5}
+    {"histories": [{"session_id": …}], "next_cursor": 1782907200.5}
     """
     try:
         answer = json.loads(body)

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 _UNDATED = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The states of a call at Millis that is not over.
-UNDER_WAY = frozenset(
-    {"registered", "queued", "dispatching", "provider_queued", "initiated", "ringing", "in-progress"}
-)
+UNDER_WAY = frozenset({"registered", "queued", "dispatching", "provider_queued", "initiated", "ringing", "in-progress"})
 
 _LONGEST_ID = 128
 _LONGEST_WORD = 64
@@ -51,9 +49,9 @@ def report_of_start(said: Mapping[str, Any]) -> Report:
 def report_of_end(said: Mapping[str, Any]) -> Report:
     """Return what the webhook at the end of a call, or a call log, says.
 
-        {"session_id": "s1", "call_id": "call-1", "ts": 1782907200.5, "duration": 31, "call_status": "user-ended",
-         "cost_breakdown": [{"type": "llm", "provider": "openai", "credit": 0.01}], "chat": "[{\\"role\\": …}]",
-         "recording": {"recording_url": "https://…"}, "metadata": {"bridge_call_id": "…"}, "error_message": null}
+    {"session_id": "s1", "call_id": "call-1", "ts": 1782907200.5, "duration": 31, "call_status": "user-ended",
+     "cost_breakdown": [{"type": "llm", "provider": "openai", "credit": 0.01}], "chat": "[{\\"role\\": …}]",
+     "recording": {"recording_url": "https://…"}, "metadata": {"bridge_call_id": "…"}, "error_message": null}
     """
     metadata = _parsed(said.get("metadata"))
     recording = said.get("recording")

@@ -86,7 +86,7 @@ class SqlLookup:
                     options: dict[str, Any] = {"timeout": settings.timeout_seconds}
                 else:
                     password = settings.secrets[1].get_secret_value()
-                    url = url.set(drivername="postgresql+psycopg", **({"password": password} if password else {}))
+                    url = url.set(drivername="postgresql+psycopg", password=password or url.password)
                     milliseconds = round(settings.timeout_seconds * 1000)
                     limits = f"-c default_transaction_read_only=on -c statement_timeout={milliseconds}"
                     # libpq takes no less than two seconds; whoever asked has gone on by then.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, ColumnElement, Connection, Engine, Row, Select
 
+    from agi_bridge.call import Fact
     from agi_bridge.records.selection import Selection
 
 _RECORD = tuple(calls.c[field.name] for field in fields(CallRecord))
@@ -201,7 +202,9 @@ class Store:
 
     def _one(self, which: ColumnElement[bool]) -> CallRecord | None:
         with self._told(), self._reading() as connection:
-            row = connection.execute(select(*_RECORD).where(which).order_by(calls.c.received_at.desc()).limit(1)).first()
+            row = connection.execute(
+                select(*_RECORD).where(which).order_by(calls.c.received_at.desc()).limit(1)
+            ).first()
         return CallRecord(*row) if row else None
 
     def first_without_millis(self, since: datetime, until: datetime) -> datetime | None:
@@ -213,7 +216,8 @@ class Store:
             or_(calls.c.answered_seconds > 0, without_end),
         )
         with self._told(), self._reading() as connection:
-            return connection.scalar(query)
+            first: datetime | None = connection.scalar(query)
+            return first
 
     def close_calls(self, now: datetime, grace_seconds: float, limit: int) -> int:
         """Mark at most *limit* calls whose end nobody has reported though they must be over; return how many.
@@ -366,7 +370,11 @@ def _aside(digest: str, report: Report, line: bytes) -> dict[str, Any]:
 def _closing(known: Joined) -> Report:
     """Return the word that a call must be over: a little later than the last one about it, and earlier than any other."""
     at = known.as_of["result"] + timedelta(microseconds=1)
-    facts = {"result": Result.UNKNOWN.value, "reason": Reason.END_NOT_REPORTED.value, "fallback_taken": False}
+    facts: dict[str, Fact] = {
+        "result": Result.UNKNOWN.value,
+        "reason": Reason.END_NOT_REPORTED.value,
+        "fallback_taken": False,
+    }
     return Report(known.record.bridge_call_id, at, facts)
 
 

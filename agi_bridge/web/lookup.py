@@ -55,7 +55,7 @@ class HttpLookup:
         except TimeoutError:
             raise
         except aiohttp.ClientError as error:
-            raise LookupFailed(f"url under [prefetch] cannot be asked: {error or type(error).__name__}") from error
+            raise LookupFailed(f"url under [prefetch] cannot be asked: {str(error) or type(error).__name__}") from error
         finally:
             self._asking -= 1
 

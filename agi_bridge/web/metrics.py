@@ -113,6 +113,7 @@ class Metrics(Collector):
             yield from _of_records(now.records)
         yield from _of_pbxs(now)
         yield from _of_control(now)
+        yield from _of_webhooks(now)
         yield from _of_process(now)
 
     def _of_calls(self) -> Iterator[Metric]:
@@ -243,6 +244,17 @@ def _of_pbxs(now: Snapshot) -> Iterator[Metric]:
         for (action, result), count in sorted(pbx.actions.items()):
             actions.add_metric((name, action, result), count)
     yield from (connected, calls, channels, logins, failures, actions, left_out, forgotten)
+
+
+def _of_webhooks(now: Snapshot) -> Iterator[Metric]:
+    webhooks = CounterMetricFamily(
+        "agi_bridge_webhooks",
+        "What Millis told of its own accord, and what was looked up for it, by what came of it.",
+        labels=("webhook", "outcome"),
+    )
+    for labels, count in sorted(now.webhooks.items()):
+        webhooks.add_metric(labels, count)
+    yield webhooks
 
 
 def _of_control(now: Snapshot) -> Iterator[Metric]:

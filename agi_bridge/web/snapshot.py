@@ -40,7 +40,8 @@ class Snapshot:
     """One process of the bridge. `not_ready` says why new calls are not welcome; it is empty where they are.
 
     `needs_restart` names the keys that were changed but wait for a restart. `door` has the server's counters by their names, `region_states` the state of each region, and `region_changes` how
-    often each region entered each state. `control` counts what was asked of live calls by verb and outcome, `http_refusals` the
+    often each region entered each state. `control` counts what was asked of live calls by verb and outcome, `webhooks` what
+    Millis told and was told by what came of it, `http_refusals` the
     refused requests by code. `pbxs` has the PBXs that are configured, by their names.
     """
 
@@ -61,6 +62,7 @@ class Snapshot:
     region_states: Mapping[str, str] = field(default_factory=dict)
     region_changes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     control: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    webhooks: Mapping[tuple[str, str], int] = field(default_factory=dict)
     http_refusals: Mapping[str, int] = field(default_factory=dict)
     http_refused_connections: int = 0
     records: RecordsState | None = None
