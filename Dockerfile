@@ -46,9 +46,11 @@ LABEL org.opencontainers.image.title="agi-bridge" \
 
 # A number, because whoever mounts files must be able to say whose they are; this one is the port of FastAGI.
 RUN groupadd --gid 4573 agi-bridge \
- && useradd --uid 4573 --gid 4573 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin agi-bridge
+ && useradd --uid 4573 --gid 4573 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin agi-bridge \
+ && install --directory --owner=4573 --group=4573 --mode=700 /var/lib/agi-bridge
 COPY --from=build /opt/agi-bridge /opt/agi-bridge
-# Everything is compiled already, and nothing is ever written here: the root file system may be read-only.
+# Everything is compiled already, and nothing is ever written but records of calls, into /var/lib/agi-bridge: with a volume there,
+# the root file system may be read-only.
 ENV PATH=/opt/agi-bridge/bin:$PATH PYTHONDONTWRITEBYTECODE=1 AGI_BRIDGE_CONFIG=/etc/agi-bridge/bridge.toml
 USER 4573:4573
 # FastAGI, and the web port. Neither has a password: keep both on this machine.

@@ -463,7 +463,7 @@ def delete_standby(
 
 @commands.command()
 def migrate(config_file: ConfigOption = None) -> int:
-    """Bring the database of records to the newest version. The bridge does so itself when it starts."""
+    """Bring the database of records up to date. The bridge does so itself when it starts."""
     settings, folder, _ = _record_settings(config_file)
     with closing(app.open_store(settings, folder)) as store:
         had = f"had version {store.version_before}" if store.version_before else "was empty"
@@ -485,7 +485,7 @@ def calls(
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show the latest calls, one line each, the newest last."""
+    """Show the latest calls. One line each, the newest last."""
     settings, folder, numbers = _record_settings(config_file)
     selection = _selection(numbers, since, until, did, caller, rule, result, reason)
     line = as_json_line if as_json else listed
@@ -532,7 +532,7 @@ def export(
     reason: ReasonOption = None,
     config_file: ConfigOption = None,
 ) -> int:
-    """Write the records of calls to standard output, the oldest first. However many, they need no more memory."""
+    """Print the records of calls. The oldest first; however many there are, it takes no more memory."""
     settings, folder, numbers = _record_settings(config_file)
     selection = _selection(numbers, since, until, did, caller, rule, result, reason)
     with closing(app.open_store(settings, folder, for_reading=True)) as store:

@@ -271,7 +271,7 @@ async def test_systemd_is_told_of_every_turn(tmp_path: Path):
 async def played(address: tuple[str, int], calls: list[asyncio.Task[PlayedCall]], done: asyncio.Event) -> None:
     """Begin a call every 100 ms until *done*: slowly enough for a backlog while a slow machine starts the next bridge."""
     while not done.is_set():
-        calls.append(asyncio.create_task(play_call(*address, arguments=DID)))
+        calls.append(asyncio.create_task(play_call(*address, arguments=DID, timeout_seconds=30.0)))
         await asyncio.wait([asyncio.create_task(done.wait())], timeout=0.1)
 
 

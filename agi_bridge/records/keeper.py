@@ -277,12 +277,11 @@ class Records:
         if self._database_trouble == told:
             return
         fields: dict[str, Any] = {"why": str(error)} if foreseen else {"exc_info": error}
+        self._begun = True
         if self._spool_trouble:
-            self._begun = True
             event = "records cannot be kept; reports of calls wait in memory"
             self._tell("error", event, spool=self._spool_trouble, **fields)
         else:
-            self._begun = True
             self._tell("error", "the database of records is away; reports of calls wait in the spool", **fields)
 
     def _is_back(self) -> None:
@@ -318,25 +317,27 @@ class Records:
             while self._queue and len(self._in_hand) < self._settings.batch_limit:
                 with suppress(IndexError):  # the other thread tries its spool again meanwhile
                     self._in_hand.append(self._queue.popleft())
-            self._write(store, self._in_hand)
-            self._in_hand = []
+            try:
+                self._write(store, self._in_hand)
+            except RecordsError:
+                self._queue.extendleft(reversed(self._in_hand))
+                raise
+            finally:
+                self._in_hand = []
 
     def _write_spool(self, store: Store, spool: Spool) -> None:
-        while spool.waiting_bytes:
+        while spool.waiting_bytes and not (self._stopping.is_set() and time.monotonic() > self._closes_at):
             try:
                 lines, end = spool.read(self._settings.batch_limit)
-                self._write(store, [report for line in lines if (report := self._report(line)) is not None])
+                reports, spoilt = _read(lines)
+                if self._settings.drop_transcripts_after_days == 0:
+                    reports = [without_transcript(report) for report in reports]
+                self._write(store, reports)
+                for line, why in spoilt:
+                    self._set_aside(line, why)
                 spool.forget(end)
             except OSError as error:
                 raise RecordsError(f"the spool cannot be read: {_said(error, spool.path)}") from error
-
-    def _report(self, line: bytes) -> Report | None:
-        try:
-            report = from_line(line)
-        except ValueError as error:
-            self._set_aside(line, str(error))
-            return None
-        return without_transcript(report) if self._settings.drop_transcripts_after_days == 0 else report
 
     def _write(self, store: Store, reports: Sequence[Report]) -> None:
         """Write *reports*, all but those that the database does not take; raise RecordsError if it is away."""
@@ -389,6 +390,18 @@ class Records:
         """Write a line of the log from the event loop, where all lines come from."""
         with suppress(RuntimeError):  # the loop is closed, and with it the log
             self._loop.call_soon_threadsafe(partial(getattr(log, level), event, **fields), context=self._context)
+
+
+def _read(lines: Sequence[bytes]) -> tuple[list[Report], list[tuple[bytes, str]]]:
+    """Return the reports in *lines*, and the lines that are none, each with what is wrong with it."""
+    reports: list[Report] = []
+    spoilt: list[tuple[bytes, str]] = []
+    for line in lines:
+        try:
+            reports.append(from_line(line))
+        except ValueError as error:
+            spoilt.append((line, str(error)))
+    return reports, spoilt
 
 
 def _said(error: OSError, path: Path) -> str:

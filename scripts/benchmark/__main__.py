@@ -19,7 +19,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from benchmark import burst, idle, latency, report, rules, sessions, throughput
+from benchmark import burst, idle, latency, records, report, rules, sessions, throughput
 from benchmark.millis import MillisStub
 from benchmark.run import Run
 from benchmark.servers import KINDS, ServerFailedError
@@ -31,9 +31,10 @@ _SCENARIOS: dict[str, Callable[[Run], Awaitable[report.Chapter]]] = {
     "sessions": sessions.run,
     "rules": rules.run,
     "idle": idle.run,
+    "records": records.run,
 }
-# Most of its time it waits.
-_ON_REQUEST = "idle"
+# Most of its time the one waits, and the other fills tables.
+_ON_REQUEST = ("idle", "records")
 
 
 def _arguments() -> argparse.Namespace:
@@ -41,13 +42,18 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description="Measure the bridge beside other FastAGI servers."
     )
-    parser.add_argument("scenario", nargs="*", help=f"any of {', '.join(_SCENARIOS)}; without, all but {_ON_REQUEST}")
+    parser.add_argument(
+        "scenario", nargs="*", help=f"any of {', '.join(_SCENARIOS)}; without, all but {' and '.join(_ON_REQUEST)}"
+    )
     parser.add_argument("--servers", help=f"measure only these, separated by commas: {', '.join(names)}")
     parser.add_argument("--seconds", type=float, default=2, help="length of each turn (default 2)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each server (default 5)")
     parser.add_argument("--concurrency", type=int, default=400, help="calls at a time in throughput (default 400)")
     parser.add_argument("--calls-at-once", type=int, default=2_000, help="size of the burst (default 2,000)")
     parser.add_argument("--sessions", type=int, default=10_000, help="open dial sessions (default 10,000)")
+    parser.add_argument(
+        "--records", type=int, default=1_000_000, help="size of the tables in records (default 1,000,000)"
+    )
     parser.add_argument("--idle-minutes", type=float, default=10, help="time without a call in idle (default 10)")
     parser.add_argument("--api-milliseconds", type=float, default=50, help="time that the API takes (default 50)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
@@ -90,10 +96,11 @@ async def _measure(given: argparse.Namespace, core: int, console: Console) -> di
         calls_at_once=given.calls_at_once,
         open_sessions=given.sessions,
         idle_minutes=given.idle_minutes,
+        records=given.records,
     )
     chapters = {}
     with closing(await stub.start()):
-        for name in given.scenario or [name for name in _SCENARIOS if name != _ON_REQUEST]:
+        for name in given.scenario or [name for name in _SCENARIOS if name not in _ON_REQUEST]:
             console.print(f"[dim]{name} …[/dim]")
             chapters[name] = await _SCENARIOS[name](run)
             report.show(console, chapters[name])

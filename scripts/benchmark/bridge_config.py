@@ -19,7 +19,7 @@ peer_burst_connections = 1000000
 listen = []
 
 [records]
-folder = "records"
+{records}
 
 [millis]
 base_url = "{api}"
@@ -41,10 +41,10 @@ metadata = {{ team = "team-{index}", spoken = "${{CHANNEL(language)}}" }}
 """
 
 
-def text(port: int, api: str, millis: str = "") -> str:
-    """Return the configuration as TOML, with *millis* as a further line under `[millis]`."""
+def text(port: int, api: str, millis: str = "", records: str = 'folder = "records"') -> str:
+    """Return the configuration as TOML, with *millis* as a further line under `[millis]`, and *records* under `[records]`."""
     rules = (_RULE.format(index=index, dids=_dids(index)) for index in range(RULES))
-    return _HEAD.format(port=port, api=api, millis=millis) + "".join(rules)
+    return _HEAD.format(port=port, api=api, millis=millis, records=records) + "".join(rules)
 
 
 def _dids(index: int) -> str:
@@ -53,8 +53,8 @@ def _dids(index: int) -> str:
     return f'"_{dids[0][:-1]}X"' if index % 10 == 9 else ", ".join(f'"{did}"' for did in dids)
 
 
-def write(folder: Path, port: int, api: str, millis: str = "") -> Path:
+def write(folder: Path, port: int, api: str, millis: str = "", records: str = 'folder = "records"') -> Path:
     """Write `bridge.toml` into *folder* and return its path."""
     path = folder / "bridge.toml"
-    path.write_text(text(port, api, millis))
+    path.write_text(text(port, api, millis, records))
     return path

@@ -25,6 +25,7 @@ class Run:
     calls_at_once: int
     open_sessions: int
     idle_minutes: float
+    records: int
 
     @asynccontextmanager
     async def servers(self, wanted: Iterable[Kind]) -> AsyncIterator[list[Server]]:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from agi_bridge.call import Outcome, Reason, Result
 from agi_bridge.routing import Route, Rule
 from agi_bridge.web.metrics import Metrics
-from agi_bridge.web.snapshot import PbxState, Snapshot
+from agi_bridge.web.snapshot import PbxState, RecordsState, Snapshot
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -40,6 +40,9 @@ BUSY_PBX = PbxState(
     forgotten_calls=9,
 )
 ROUTED = Outcome(Result.COMPLETED, Reason.ROUTED)
+
+# Records whose database is away.
+AWAY = RecordsState({"taken": 7, "lost": 1}, queued=2, waiting_bytes=900, spool_is_well=True, database_is_well=False)
 
 
 @dataclass
@@ -215,6 +218,22 @@ def test_counting_a_call_costs_microseconds():
     assert seconds < 50e-6
 
 
+def test_what_waits_for_the_database_is_told():
+    """Whoever watches sees that reports wait in the spool, how many were lost, and what is not well."""
+    metrics = Metrics(lambda: replace(QUIET, records=AWAY))
+    text = metrics.text().decode().splitlines()
+
+    assert {
+        'agi_bridge_record_reports_total{counter="taken"} 7.0',
+        'agi_bridge_record_reports_total{counter="lost"} 1.0',
+        "agi_bridge_record_queue 2.0",
+        "agi_bridge_record_spool_bytes 900.0",
+        "agi_bridge_record_spool_up 1.0",
+        "agi_bridge_record_database_up 0.0",
+    } <= set(text)
+    assert not lines(Metrics(lambda: QUIET), "agi_bridge_record_queue")
+
+
 def test_every_metric_is_documented():
     """operations.md lists each metric with its type and labels, and none that does not exist."""
     metrics = Metrics(
@@ -225,6 +244,7 @@ def test_every_metric_is_documented():
             pbxs={"hq": BUSY_PBX},
             control={("transfer", "done"): 1},
             http_refusals={"unauthorized": 1},
+            records=AWAY,
         )
     )
     metrics.ended(Visit(millis_seconds=0.1), ROUTED, 0.1)
