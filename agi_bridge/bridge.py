@@ -538,10 +538,11 @@ class Bridge:
         await session.set_variables(visit.to_tell | {"TIMEOUT(absolute)": str(visit.longest_dial_seconds)})
         visit.to_tell = {}
         visit.orphaned, visit.registration = False, None
+        now = self._clock()
         if visit.setup_seconds is None:
-            visit.setup_seconds = self._clock() - visit.started
+            visit.setup_seconds = now - visit.started
         # Whoever asks for the call while it is up finds it in the records.
-        self._record(session, visit, set_up, self._clock())
+        self._record(session, visit, set_up, now)
         visit.reported = True
         try:
             await session.execute("Dial", visit.dial_arguments)

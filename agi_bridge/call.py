@@ -193,9 +193,9 @@ class Report:
     facts: Mapping[str, Fact]
 
     @property
-    def of_asterisk(self) -> bool:
-        """Return whether it comes from a session, which alone makes a call known; else it is Millis's."""
-        return "uniqueid" in self.facts
+    def of_millis(self) -> bool:
+        """Return whether Millis says it, which does not make a call known."""
+        return "uniqueid" not in self.facts and bool({"millis_session_id", "millis_status"} & self.facts.keys())
 
 
 @dataclass(frozen=True, slots=True)

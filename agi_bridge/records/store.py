@@ -114,8 +114,8 @@ class Store:
         records that begin here are masked from their beginning. Raises RecordRefused where the fault is with a report, else
         RecordsError; either way nothing was written.
         """
-        ours = [report for report in reports if report.of_asterisk]
-        of_millis = [report for report in reports if not report.of_asterisk]
+        ours = [report for report in reports if not report.of_millis]
+        of_millis = [report for report in reports if report.of_millis]
         with self._told(), self._writing() as connection:
             known = self._known(connection, {report.bridge_call_id for report in reports})
             after = dict(known)

@@ -58,9 +58,13 @@ class SimulatedSessions:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.settled()
+        await self._http.close()
+
+    async def settled(self) -> None:
+        """Wait until every webhook that is under way has been answered."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_TIMEOUT_SECONDS)
-        await self._http.close()
 
     def register(self, call_id: str, body: Mapping[str, Any]) -> None:
         """Remember a registration: the session that its call will be."""

@@ -209,7 +209,8 @@ def test_numbers_may_be_masked_from_the_beginning(store: Store):
 
 def test_transcripts_of_old_calls_are_dropped(store: Store):
     """What was said goes, in text and in sound; what it cost stays."""
-    store.write([told_by_millis("c1", 0, recording_url="https://x/1"), told_by_millis("c2", 3600)])
+    store.write([routed("c1"), told_by_millis("c1", 0, recording_url="https://x/1")])
+    store.write([routed("c2", 3600), told_by_millis("c2", 3600)])
 
     assert [store.drop_transcripts(NOON + timedelta(minutes=1), 10) for _ in range(2)] == [1, 0]
     old, new = store.all(EVERYTHING)
