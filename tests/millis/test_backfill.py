@@ -37,10 +37,7 @@ async def past_calls(count: int) -> AsyncIterator[tuple[SimulatedMillis, MillisC
 async def found(client: MillisClient, settings: BackfillSettings, since: datetime) -> list[str]:
     """Return our ids of the calls whose ends are found, in order."""
     return sorted(
-        [
-            report.bridge_call_id
-            async for report in ended_sessions(client, settings, "default", "us-west", since)
-        ]
+        [report.bridge_call_id async for report in ended_sessions(client, settings, "default", "us-west", since)]
     )
 
 
