@@ -29,10 +29,14 @@ from agi_bridge.control import Control, LiveCall
 from agi_bridge.dialplan import safe_call_id
 from agi_bridge.dry_run import imagined_call, route_facts
 from agi_bridge.errors import CannotListen, ConfigError, RecordsError
+from agi_bridge.events.sender import Sender
+from agi_bridge.events.webhooks import Webhooks
+from agi_bridge.ledger import Ledger
 from agi_bridge.millis.backfill import Backfill, ended_sessions
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.regions import Regions
 from agi_bridge.millis.sessions import MillisSessions
+from agi_bridge.outbound import Outbound
 from agi_bridge.pbx.pbxs import Pbxs
 from agi_bridge.records.export import as_object
 from agi_bridge.records.joining import without_transcript
@@ -47,10 +51,10 @@ from agi_bridge.web.api import Api
 from agi_bridge.web.guard import Guard
 from agi_bridge.web.lookup import HttpLookup
 from agi_bridge.web.metrics import Metrics
+from agi_bridge.web.millis_webhooks import MillisWebhooks
 from agi_bridge.web.server import WebServer
-from agi_bridge.web.snapshot import PbxState, RecordsState, Snapshot
+from agi_bridge.web.snapshot import PbxState, RecordsState, Snapshot, WebhookState
 from agi_bridge.web.tools import Tools
-from agi_bridge.web.webhooks import Webhooks
 from agi_bridge.workers import DRAIN, INSIST, Place, Workers, place_from_environ
 
 if TYPE_CHECKING:
@@ -58,8 +62,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from agi_bridge.bridge import Recorder
     from agi_bridge.call import Report
     from agi_bridge.config import Config, PrefetchSettings, RecordSettings
+    from agi_bridge.events.outbox import Outbox
     from agi_bridge.pbx.connection import Connection
     from agi_bridge.records.store import Store
 
@@ -107,6 +113,7 @@ class Service:
         self.millis = millis_client(config)
         self.regions = Regions(self.millis, config.millis, time.monotonic)
         self.records = open_records(config.records, config_file, self._place) if config.records.enabled else None
+        self.webhooks = Webhooks(config.webhooks, event_folder(config.records, config_file), Sender())
         self.pbxs = Pbxs(config.pbxs, time.monotonic)
         self.bridge = Bridge(
             config,
@@ -114,7 +121,7 @@ class Service:
             now=lambda: datetime.now(UTC),
             clock=time.monotonic,
             meter=metrics,
-            recorder=self.records,
+            recorder=Reports(*([self.records] if self.records else []), self.webhooks),
             watcher=self.pbxs,
         )
         self.reader = open_reader(config.records, config_file) if config.records.enabled else None
@@ -128,8 +135,17 @@ class Service:
         )
         self.sessions = MillisSessions()
         self.control = Control(config.transfers, CallsIn(self.pbxs, self.reader))
+        self.outbound = Outbound(
+            config,
+            self._ledger(config),
+            self.pbxs.connections,
+            self.control.counts,
+            now=lambda: datetime.now(UTC),
+            meter=metrics,
+            recorder=self.records,
+        )
         self.guard = Guard(config.tokens, config.web, time.monotonic)
-        self.webhooks = Webhooks(
+        self.millis_webhooks = MillisWebhooks(
             self.guard,
             self.sessions,
             self.records,
@@ -139,8 +155,8 @@ class Service:
         )
         routes = [
             *Tools(self.guard, self.control, self).routes(),
-            *self.webhooks.routes(),
-            *Api(self.guard, self.control, self, __version__).routes(),
+            *self.millis_webhooks.routes(),
+            *Api(self.guard, self.control, self, self.outbound, __version__).routes(),
         ]
         self.web = WebServer(config.web, self._place.number, self.snapshot, metrics.text, self.reload, routes)
         self.agi = AgiServer(config.agi, self.bridge.handle, sockets=sockets, reuse_port=self._place.of > 1)
@@ -155,12 +171,14 @@ class Service:
                 await stack.enter_async_context(self.reader)
             if self.lookup is not None:
                 await stack.enter_async_context(self.lookup)
+            await stack.enter_async_context(self.webhooks)
             await stack.enter_async_context(self.millis)
             probing = self.regions.probing(lambda: next(iter(self.config.api_keys)), self._regions_in_use)
             await stack.enter_async_context(probing)
             if self.records is not None and self._place.number == 1:
                 await stack.enter_async_context(_beside(self.backfill.run()))
             await stack.enter_async_context(self.pbxs)
+            await stack.enter_async_context(self.outbound)
             await stack.enter_async_context(self.web)
             await stack.enter_async_context(self.agi)
             self._stack = stack.pop_all()
@@ -192,11 +210,12 @@ class Service:
             region_states=self.regions.states(),
             region_changes=self.regions.changes,
             control=self.control.counts,
-            webhooks=self.webhooks.counts,
+            millis_webhooks=self.millis_webhooks.counts,
             http_refusals=self.guard.counts,
             http_refused_connections=self.web.refused_connections,
             records=_state_of(self.records) if self.records else None,
             pbxs={name: pbx_state(connection) for name, connection in self.pbxs.connections.items()},
+            webhooks={name: _webhook_state(outbox) for name, outbox in self.webhooks.outboxes.items()},
         )
 
     async def bridge_call_id(self, session_id: str) -> str:
@@ -262,6 +281,12 @@ class Service:
         call = imagined_call(self.config, "(given to each call)", did, caller, context, channel, ())
         return route_facts(self.config, call, choose_route(self.config.rules, call), datetime.now(UTC))
 
+    def _ledger(self, config: Config) -> Ledger:
+        """Return the count of the calls that we start; all workers, and the bridge after this one, count in one file."""
+        named = config.originate.folder if config.originate else None
+        folder = Path(self._config_file).parent / named if named else state_folder(os.environ)
+        return Ledger(folder, lambda: datetime.now(UTC))
+
     def _regions_in_use(self) -> set[str]:
         """Return the regions that rules name; none where no key is needed, because every rule rejects."""
         rules = self.config.rules.rules if self.config.api_keys else ()
@@ -303,7 +328,9 @@ class Service:
         self.millis.reconfigure(fresh.millis, _keys(fresh))
         self.regions.reconfigure(fresh.millis)
         self.pbxs.reconfigure(fresh.pbxs)
+        self.webhooks.reconfigure(fresh.webhooks)
         self.control.reconfigure(fresh.transfers)
+        self.outbound.reconfigure(fresh, self._ledger(fresh))
         self.guard.reconfigure(fresh.tokens, fresh.web)
         self.bridge.reconfigure(fresh)
         self.config = fresh
@@ -312,6 +339,21 @@ class Service:
         done = Reloaded(changed, self._needs_restart)
         log.info("configuration reloaded", changed=done.changed, needs_restart=done.needs_restart)
         return done
+
+
+class Reports:
+    """Hands each report of a call to all who make something of it; what goes wrong with one does not reach the next."""
+
+    def __init__(self, *takers: Recorder) -> None:
+        self._takers = takers
+
+    def add(self, report: Report) -> None:
+        """Hand over; neither waits nor raises."""
+        for taker in self._takers:
+            try:
+                taker.add(report)
+            except Exception:
+                log.exception("a report was not taken", bridge_call_id=report.bridge_call_id)
 
 
 class CallsIn:
@@ -388,6 +430,11 @@ async def backfilled(config: Config, store: Store, since: datetime) -> dict[str,
 def record_folder(settings: RecordSettings, config_file: str, environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder of records; one that the configuration names is relative to the configuration's own."""
     return Path(config_file).parent / settings.folder if settings.folder else state_folder(environ)
+
+
+def event_folder(settings: RecordSettings, config_file: str) -> Path:
+    """Return where events wait for their targets: beside the records, kept or not."""
+    return record_folder(settings, config_file) / "events"
 
 
 def open_store(settings: RecordSettings, folder: Path, *, for_reading: bool = False) -> Store:
@@ -585,6 +632,10 @@ def _state_of(records: Records) -> RecordsState:
         spool_is_well=records.spool_is_well,
         database_is_well=records.database_is_well,
     )
+
+
+def _webhook_state(outbox: Outbox) -> WebhookState:
+    return WebhookState(dict(outbox.counts), outbox.queued, outbox.waiting_bytes, outbox.is_well)
 
 
 def _fixed_keys(config: Config) -> tuple[str, ...]:

@@ -243,7 +243,7 @@ class Visit:
         }
 
     def _decision(self, call: Call, ended: float) -> dict[str, Fact]:
-        agent = self.route.answering.agent if self.route and self.route.answering else None
+        agent = self.route.answering.agent_for(call) if self.route and self.route.answering else None
         return {
             "verb": self.verb,
             "linkedid": self.linkedid or None,
@@ -400,7 +400,9 @@ class Bridge:
     async def _set_up(self, session: Session, visit: Visit) -> Outcome:
         """Decide who answers, and see to it that the agent can be dialled; return how, or why nothing is dialled."""
         rules = visit.config.rules
-        did = await self._asked_did(session, visit.config)
+        is_outbound = session.request.arguments.get("direction") == "outbound"
+        # Where the called number stands in a call that came in says nothing of one that we made.
+        did = None if is_outbound else await self._asked_did(session, visit.config)
         call = visit.call = Call.from_request(session.request, rules.numbers, visit.bridge_call_id, did)
         self._follow(session, call)
         route = visit.route = choose_route(rules, call)
@@ -415,7 +417,7 @@ class Bridge:
 
         *failed_region* is the one whose agent leg was dialled in vain, "" for a call's first attempt. There is no third.
         """
-        agent, dialling = rule.agent, rule.dialling
+        agent, dialling = rule.agent_for(call), rule.dialling
         body = await self._registration(session, visit, call, agent)
         if rule.welcome and not failed_region:
             await self._welcome(session, visit, rule.welcome)

@@ -27,6 +27,9 @@ NOT_SENT_WORDS = frozenset({"", "unknown", "unavailable"})
 # What carriers write for somebody who does not want to be known; chan_pjsip passes it on as if it were a number.
 WITHHELD_WORDS = frozenset({"anonymous", "restricted", "withheld", "private"})
 
+# What AMD() takes whoever answers for; it may not be sure.
+ANSWERED_BY = frozenset({"human", "machine", "unsure"})
+
 # Asterisk's own limit for an extension (AST_MAX_EXTENSION); an argument may be longer, a number cannot.
 _LONGEST_DID = 80
 
@@ -77,6 +80,12 @@ class Reason(StrEnum):
     DIAL_REFUSED = "dial-refused"
     NEVER_DIALLED = "never-dialled"
     END_NOT_REPORTED = "end-not-reported"
+    CALLED_ANSWERED = "called-answered"
+    CALLED_BUSY = "called-busy"
+    CALLED_NO_ANSWER = "called-no-answer"
+    CALLED_UNREACHABLE = "called-unreachable"
+    CALLED_UNKNOWN = "called-unknown"
+    ANSWERED_BY_MACHINE = "answered-by-machine"
     BUSY = "busy"
     AGI_PROTOCOL = "agi-protocol"
     AGI_TIMEOUT = "agi-timeout"
@@ -105,7 +114,7 @@ class Outcome:
         """Return what the dialplan does next; whatever is not a success or a refusal by rule is a fallback."""
         if self.result is Result.COMPLETED:
             return Status.OK
-        if self.reason is Reason.BLOCKED_CALLER:
+        if self.reason in (Reason.BLOCKED_CALLER, Reason.ANSWERED_BY_MACHINE):
             return Status.REJECT
         return Status.FALLBACK
 
@@ -149,6 +158,17 @@ class Call:
     context: str
     language: str
     arguments: Mapping[str, str]
+
+    @property
+    def is_outbound(self) -> bool:
+        """Return whether we have called: then `did` is the number of whom we called, and `caller` are we."""
+        return self.arguments.get("direction") == "outbound"
+
+    @property
+    def answered_by(self) -> str:
+        """Return what answered an outbound call, "" where nobody listened for that."""
+        said = self.arguments.get("answered_by", "") if self.is_outbound else ""
+        return said if said in ANSWERED_BY else ""
 
     @classmethod
     def from_request(cls, request: Request, numbers: Numbers, bridge_call_id: str, did: str | None = None) -> Call:

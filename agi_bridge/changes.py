@@ -34,6 +34,8 @@ def changes(old: Config, new: Config) -> tuple[str, ...]:
         *_pbxs(old, new),
         *_routes(old.rules, new.rules),
         *_transfers(old, new),
+        *_webhooks(old, new),
+        *_originate(old, new),
     )
 
 
@@ -88,6 +90,27 @@ def _routes(old: RuleBook, new: RuleBook) -> Iterator[str]:
         yield "defaults.fallback"
 
 
+def _originate(old: Config, new: Config) -> Iterator[str]:
+    if old.originate == new.originate:
+        return
+    if old.originate is None or new.originate is None:
+        yield f"originate {'added' if new.originate else 'removed'}"
+        return
+    for key in type(new.originate).model_fields:
+        if getattr(old.originate, key) != getattr(new.originate, key):
+            yield f"originate.{key}"
+
+
 def _transfers(old: Config, new: Config) -> Iterator[str]:
     if old.transfers != new.transfers:
         yield "the [[transfer]] list; the PBX has a list of its own, see agi-bridge asterisk-config"
+
+
+def _webhooks(old: Config, new: Config) -> Iterator[str]:
+    before, after = ({hook.name: hook for hook in config.webhooks} for config in (old, new))
+    yield from (f'webhook "{name}" removed' for name in before if name not in after)
+    for name, hook in after.items():
+        if name not in before:
+            yield f'webhook "{name}" added'
+        elif hook != before[name]:
+            yield f'webhook "{name}" changed'

@@ -66,7 +66,8 @@ from agi_bridge.simulator.sip_message import SipSyntaxError
 from agi_bridge.simulator.story import agent_step, audio_fault, story_teller
 from agi_bridge.simulator.tone import AGENT_TONE_HZ, HEARD_TONE_HZ
 from agi_bridge.tool_definition import tool_definitions, webhook_definitions
-from agi_bridge.web.client import ask_readiness, ask_reload, reachable
+from agi_bridge.web.client import ask_api, ask_readiness, ask_reload, reachable
+from agi_bridge.web.live import ask_about_call, live_calls
 
 T = TypeVar("T")
 
@@ -134,6 +135,11 @@ ChannelOption = Annotated[str, typer.Option("--channel", metavar="NAME", help="T
 UrlOption = Annotated[
     str | None, typer.Option("--url", metavar="URL", help="Where it listens, such as http://127.0.0.1:4574.")
 ]
+TokenFileOption = Annotated[
+    str | None,
+    typer.Option("--token-file", metavar="FILE", help="What holds the token; without it: AGI_BRIDGE_TOKEN."),
+]
+CallIdArgument = Annotated[str, typer.Argument(metavar="ID", help="Its bridge_call_id, or the beginning of it.")]
 ArgumentOption = Annotated[
     list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help="An AGI argument; repeatable.")
 ]
@@ -319,6 +325,83 @@ def reload(config_file: ConfigOption = None, url: UrlOption = None, as_json: Jso
     if any("problems" in answer for answer in answers):
         return MISUSED
     return DONE if all("changed" in answer for answer in answers) else FAILED
+
+
+@commands.command()
+def live(
+    token_file: TokenFileOption = None,
+    config_file: ConfigOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show the calls that are up. Over the HTTP API; wants a token with the scope read."""
+    calls = live_calls(*_over_api(token_file, config_file, url))
+    if as_json:
+        _print_json(calls)
+        return DONE
+    for call in calls:
+        channels = ", ".join(f"{channel['name']} {channel['state']}" for channel in call["channels"])
+        typer.echo(f"{call['bridge_call_id']}  {call['pbx']}  {channels}")
+    if not calls:
+        typer.echo("no call is up")
+    return DONE
+
+
+@commands.command()
+def hangup(
+    call_id: CallIdArgument,
+    token_file: TokenFileOption = None,
+    config_file: ConfigOption = None,
+    url: UrlOption = None,
+) -> int:
+    """End a call. Over the HTTP API; wants a token with the scope control."""
+    addresses, token = _over_api(token_file, config_file, url)
+    typer.echo(f"{ask_about_call(addresses, token, call_id, 'hangup')} is ended")
+    return DONE
+
+
+@commands.command()
+def transfer(
+    call_id: CallIdArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of a [[transfer]].")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Shown before the caller's name.")] = "",
+    summary: Annotated[str, typer.Option("--summary", metavar="TEXT", help="For whoever answers.")] = "",
+    token_file: TokenFileOption = None,
+    config_file: ConfigOption = None,
+    url: UrlOption = None,
+) -> int:
+    """Send the caller on. Over the HTTP API; wants a token with the scope control."""
+    addresses, token = _over_api(token_file, config_file, url)
+    body = {"to": name, "reason": reason, "summary": summary}
+    done = ask_about_call(addresses, token, call_id, "transfer", body)
+    typer.echo(f"{done} is on its way to {name}")
+    return DONE
+
+
+@commands.command()
+def originate(
+    to: Annotated[str, typer.Option("--to", metavar="NUMBER", help="Whom to call, such as +15551230001.")],
+    rule: Annotated[str, typer.Option("--rule", metavar="NAME", help="The outbound rule whose agent is to speak.")],
+    agent: Annotated[
+        str, typer.Option("--agent", metavar="ID", help="Another agent, of those that the rule allows.")
+    ] = "",
+    token_file: TokenFileOption = None,
+    config_file: ConfigOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Call a number, and connect whoever answers with an agent. Over the HTTP API; wants a token with the scope control.
+
+    Prints the id of the call once the PBX dials.
+    """
+    addresses, token = _over_api(token_file, config_file, url)
+    body = {"to": to, "rule": rule, "agent": agent}
+    started = ask_api(addresses[0], "POST", "/api/v1/originate", token, body)
+    if as_json:
+        _print_json(started)
+    else:
+        typer.echo(f"{started['bridge_call_id']} is dialling {started['to']}")
+    return DONE
 
 
 @commands.command()
@@ -1022,6 +1105,27 @@ def _workers(url: str | None, read: Callable[[], tuple[config.WebSettings, int]]
         return _each_worker([reachable(web.addresses(number)[0]) for number in range(1, count + 1)])
     except NotRunning as error:
         raise NotRunning(f"{error}; {_IF_CHANGED}") from error
+
+
+def _over_api(token_file: str | None, config_file: str | None, url: str | None) -> tuple[list[config.Address], str]:
+    """Return where every worker of the running bridge is asked, and with which token."""
+    token = _api_token(token_file)
+    return _workers(url, lambda: _where_to_ask(config_file)), token
+
+
+def _api_token(token_file: str | None) -> str:
+    where, token = token_file or "AGI_BRIDGE_TOKEN", os.environ.get("AGI_BRIDGE_TOKEN", "").strip()
+    if token_file:
+        try:
+            token = _bytes(Path(token_file)).decode(errors="replace").strip()
+        except OSError as error:
+            raise ConfigError([Problem(where, f"cannot be read: {error.strerror}")]) from None
+    if not token:
+        hint = "set AGI_BRIDGE_TOKEN, or name a file with --token-file; `agi-bridge token` makes one"
+        raise ConfigError([Problem(where, "there is no token", hint)])
+    if not re.fullmatch("[!-~]+", token):
+        raise ConfigError([Problem(where, "holds signs that are in no token")])
+    return token
 
 
 def _where_to_ask(config_file: str | None) -> tuple[config.WebSettings, int]:

@@ -83,7 +83,7 @@ class Control:
 
     async def transfer(self, bridge_call_id: str, name: str, reason: str = "", summary: str = "") -> Transfer:
         """Send the caller to a destination of the list; return it. Raise ControlError or AmiError where it did not happen."""
-        with _Noted(self.counts, "transfer", bridge_call_id, transfer=name if name in self.transfers else ""):
+        with Noted(self.counts, "transfer", bridge_call_id, transfer=name if name in self.transfers else ""):
             wanted = self.transfers.get(name)
             if wanted is None:
                 known = ", ".join(self.transfers) or "none at all"
@@ -107,7 +107,7 @@ class Control:
 
     async def hang_up(self, bridge_call_id: str) -> None:
         """End a call. Raise ControlError or AmiError where it did not happen."""
-        with _Noted(self.counts, "hangup", bridge_call_id):
+        with Noted(self.counts, "hangup", bridge_call_id):
             call = await self._found(bridge_call_id)
             await call.pbx.hangup(call.channel, _NORMAL_CLEARING)
 
@@ -118,7 +118,7 @@ class Control:
         return call
 
 
-class _Noted:
+class Noted:
     """Counts one request and writes its line, whatever comes of it; a channel that is gone means that the call is over."""
 
     def __init__(self, counts: Counter[tuple[str, str]], verb: str, bridge_call_id: str, **facts: str) -> None:

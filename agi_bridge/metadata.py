@@ -33,6 +33,8 @@ STANDARD_NAMES = (
     "context",
     "language",
     "called_at",
+    "direction",
+    "answered_by",
 )
 
 # Millis flattens metadata next to names of its own (prefetch webhook) and fills two variables itself.
@@ -110,6 +112,8 @@ def build(
         "context": call.context,
         "language": call.language,
         "called_at": called_at.isoformat(timespec="milliseconds"),
+        "direction": "outbound" if call.is_outbound else "inbound",
+        "answered_by": call.answered_by,
     }
     for name, value in agent.metadata.items():
         metadata[name] = values.get(value, "") if is_expression(value) else value

@@ -24,7 +24,7 @@ import structlog
 from agi_bridge.errors import RecordRefused, RecordsError
 from agi_bridge.records.joining import without_transcript
 from agi_bridge.records.report_line import from_line, to_line
-from agi_bridge.records.spool import Spool
+from agi_bridge.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -195,6 +195,11 @@ class Leg:
         self._speaks_hz = hz
         self._speak()
 
+    def be_silent(self) -> None:
+        """Speak no more, until told to."""
+        self._speaks_hz = None
+        self._speak()
+
     def confirm(self) -> None:
         """Begin the conversation: from now on we speak."""
         self.confirmed = True

@@ -17,9 +17,13 @@ from agi_bridge.errors import (
     AmiError,
     BridgeError,
     CallOver,
+    CannotCount,
+    DailyLimitReached,
     NoSuchCall,
     NoSuchTransfer,
+    OriginateOff,
     RecordsError,
+    TooManyOriginates,
 )
 from agi_bridge.web.guard import Guard, refusal
 from agi_bridge.web.openapi import openapi
@@ -30,7 +34,16 @@ if TYPE_CHECKING:
 
     from agi_bridge.web.tools import Verbs
 
-_STATUSES: dict[type[BridgeError], int] = {NoSuchCall: 404, CallOver: 409, AlreadyTransferred: 409, NoSuchTransfer: 422}
+_STATUSES: dict[type[BridgeError], int] = {
+    NoSuchCall: 404,
+    CallOver: 409,
+    AlreadyTransferred: 409,
+    NoSuchTransfer: 422,
+    OriginateOff: 403,
+    TooManyOriginates: 429,
+    DailyLimitReached: 429,
+    CannotCount: 503,
+}
 
 _LONGEST_TEXT = 1000
 
@@ -44,11 +57,26 @@ class Looker(Protocol):
     async def call(self, bridge_call_id: str) -> Mapping[str, Any] | None: ...
 
 
+class Started(Protocol):
+    """A call that is being dialled; `outbound.Attempt` is one."""
+
+    @property
+    def bridge_call_id(self) -> str: ...
+    @property
+    def number(self) -> str: ...
+
+
+class Caller(Protocol):
+    """What starts calls; `outbound.Outbound` does."""
+
+    async def originate(self, to: str, rule_name: str, agent_id: str = "") -> Started: ...
+
+
 class Api:
     """The handlers, for whoever has a token with the scope that each needs."""
 
-    def __init__(self, guard: Guard, verbs: Verbs, looker: Looker, version: str) -> None:
-        self._guard, self._verbs, self._looker, self._version = guard, verbs, looker, version
+    def __init__(self, guard: Guard, verbs: Verbs, looker: Looker, caller: Caller, version: str) -> None:
+        self._guard, self._verbs, self._looker, self._caller, self._version = guard, verbs, looker, caller, version
 
     def routes(self) -> list[web.RouteDef]:
         """Return what the server is to answer."""
@@ -60,6 +88,7 @@ class Api:
             web.post("/api/v1/route", self._with(Scope.READ, self._route)),
             web.post("/api/v1/calls/{bridge_call_id}/transfer", self._with(Scope.CONTROL, self._transfer)),
             web.post("/api/v1/calls/{bridge_call_id}/hangup", self._with(Scope.CONTROL, self._hang_up)),
+            web.post("/api/v1/originate", self._with(Scope.CONTROL, self._originate)),
         ]
 
     def _with(
@@ -113,6 +142,12 @@ class Api:
     async def _hang_up(self, request: web.Request) -> Mapping[str, Any]:
         await self._verbs.hang_up(request.match_info["bridge_call_id"])
         return {"done": True}
+
+    async def _originate(self, request: web.Request) -> Mapping[str, Any]:
+        body = await json_object(request)
+        to, rule = _text(body, "to", needed=True), _text(body, "rule", needed=True)
+        started = await self._caller.originate(to, rule, _text(body, "agent"))
+        return {"done": True, "bridge_call_id": started.bridge_call_id, "to": started.number}
 
 
 def _text(body: Mapping[str, Any], key: str, *, needed: bool = False) -> str:

@@ -34,6 +34,13 @@ _OF_CALL = {
     "502": "The PBX did not do it, or it is not known whether it did.",
     "503": "Another process took the call, and the records that say which PBX it is in cannot be read.",
 }
+_OF_NEW_CALL = {
+    "403": "The token is not for this, or the bridge calls nobody.",
+    "422": "No such rule, an agent that the rule does not allow, or a number that may not be called.",
+    "429": "Too many requests, or too many calls in this minute or on this day.",
+    "502": "The PBX did not do it, or it is not known whether it did.",
+    "503": "Calls cannot be counted now, so none is started.",
+}
 _CALL_ID = {
     "name": "bridge_call_id",
     "in": "path",
@@ -162,6 +169,25 @@ def openapi(version: str) -> dict[str, Any]:
             "/api/v1/calls/{bridge_call_id}/hangup": {
                 "parameters": [_CALL_ID],
                 "post": _operation("hangup", "End a call. Scope control", _DONE, more=_OF_CALL),
+            },
+            "/api/v1/originate": {
+                "post": _operation(
+                    "originate",
+                    "Call a number, and connect whoever answers with the agent of an outbound rule. The answer comes when the PBX "
+                    "dials. Scope control",
+                    {
+                        "type": "object",
+                        "required": ["done", "bridge_call_id", "to"],
+                        "properties": {
+                            "done": {"type": "boolean"},
+                            "bridge_call_id": {"type": "string"},
+                            "to": {"type": "string", "description": "The number in E.164, as it is dialled."},
+                        },
+                    },
+                    body={"to": _TEXT | {"minLength": 1}, "rule": _TEXT | {"minLength": 1}, "agent": _TEXT},
+                    needed=["to", "rule"],
+                    more=_OF_NEW_CALL,
+                )
             },
         },
     }

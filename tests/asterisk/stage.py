@@ -116,15 +116,15 @@ class Stage:
         self.pbx = pbx
         self.events: dict[str, list[CallEvent]] = {name: [] for name in ("caller", "agent", "second_agent", *DESKS)}
         self.lines: list[dict[str, Any]] = []  # of the bridge's log
-        self.agent = SipAgent(on_event=self._seen_by("agent"))
+        self.agent = SipAgent(on_event=self.seen_by("agent"))
         self.second_agent = SipAgent(
-            behaviour=AgentBehaviour(speaks_hz=SECOND_AGENT), on_event=self._seen_by("second_agent")
+            behaviour=AgentBehaviour(speaks_hz=SECOND_AGENT), on_event=self.seen_by("second_agent")
         )
         self.desks = {
-            name: SipAgent(behaviour=AgentBehaviour(speaks_hz=hz), on_event=self._seen_by(name))
+            name: SipAgent(behaviour=AgentBehaviour(speaks_hz=hz), on_event=self.seen_by(name))
             for name, hz in DESKS.items()
         }
-        self.caller = SipCaller(TRUNK, on_event=self._seen_by("caller"))
+        self.caller = SipCaller(TRUNK, on_event=self.seen_by("caller"))
         self.millis = SimulatedMillis(key=KEY)
         self.second_region = SimulatedMillis(key=KEY)
         self.pbxs: Pbxs | None = None  # of the bridge that runs in this task
@@ -340,7 +340,9 @@ class Stage:
                 await asyncio.sleep(_POLL_SECONDS)
         return match
 
-    def _seen_by(self, party: str) -> Callable[[CallEvent], None]:
+    def seen_by(self, party: str) -> Callable[[CallEvent], None]:
+        """Return what takes the events of a party."""
+
         def see(event: CallEvent) -> None:
             self.events[party].append(event)
             self._news.set()

@@ -21,8 +21,8 @@ from agi_bridge.config import RecordSettings
 from agi_bridge.errors import RecordsError
 from agi_bridge.records.keeper import Records
 from agi_bridge.records.selection import Selection
-from agi_bridge.records.spool import Spool
 from agi_bridge.records.store import Store, database_url
+from agi_bridge.spool import Spool
 from tests.records.reports import ended, routed, told_by_millis
 
 PATIENCE_SECONDS = 20.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agi_bridge.records.spool import Spool, SpoolFull
+from agi_bridge.spool import Spool, SpoolFull
 
 LIMIT = 1_000_000
 

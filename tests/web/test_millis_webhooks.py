@@ -16,8 +16,8 @@ from agi_bridge.config import WebSettings
 from agi_bridge.errors import LookupFailed
 from agi_bridge.millis.sessions import MillisSessions
 from agi_bridge.web.guard import Guard
+from agi_bridge.web.millis_webhooks import MillisWebhooks
 from agi_bridge.web.server import WebServer
-from agi_bridge.web.webhooks import Webhooks
 from tests.web.asking import Clock, ask, bearer, web_server
 
 MILLIS = bearer("of millis")
@@ -74,7 +74,7 @@ class Told:
         self.settings = WebSettings(listen=["127.0.0.1:0"])
         token = Token("millis", frozenset({Scope.MILLIS}), digest("of millis"))
         reader = Token("reader", frozenset({Scope.READ, Scope.CONTROL}), digest("reader"))
-        self.webhooks = Webhooks(
+        self.webhooks = MillisWebhooks(
             Guard((token, reader), self.settings, Clock()),
             self.sessions,
             self.recorder,
@@ -184,7 +184,7 @@ async def test_end_of_a_call_is_reported():
 
     (report,) = told.recorder.reports
     assert (report.bridge_call_id, report.facts["transcript"]) == ("abc", "user: my secret")
-    assert [line["millis_status"] for line in lines if line["event"] == "webhook"] == ["user-ended"]
+    assert [line["millis_status"] for line in lines if line["event"] == "told by Millis"] == ["user-ended"]
     assert "my secret" not in str(lines)
 
 

@@ -49,7 +49,7 @@ class Lookup(Protocol):
     async def find(self, known: Mapping[str, str]) -> Mapping[str, Any]: ...
 
 
-class Webhooks:
+class MillisWebhooks:
     """The two webhooks, for whoever has a token with the scope `millis`.
 
     `counts` has how many came and what was made of them; without a *recorder* nothing is recorded, without a *lookup* nothing
@@ -134,4 +134,4 @@ class Webhooks:
     def _note(self, what: str, outcome: str, **facts: Any) -> None:
         self.counts[what, outcome] += 1
         write = log.warning if outcome in ("bad-body", "failed", "timeout", "no-call") else log.info
-        write("webhook", webhook=what, outcome=outcome, **{name: fact for name, fact in facts.items() if fact})
+        write("told by Millis", webhook=what, outcome=outcome, **{name: fact for name, fact in facts.items() if fact})

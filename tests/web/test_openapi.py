@@ -1,0 +1,99 @@
+"""The API is as its description says, and what the description does not allow is refused: schemathesis asks a real server."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+
+from agi_bridge.access import Scope, Token, digest
+from agi_bridge.config import WebSettings
+from agi_bridge.errors import AlreadyTransferred, CallOver, NoSuchCall, NoSuchTransfer
+from agi_bridge.transfer import Transfer
+from agi_bridge.web.api import Api
+from agi_bridge.web.guard import Guard
+from agi_bridge.web.openapi import openapi
+from agi_bridge.web.server import WebServer
+from tests.web.asking import Clock, web_server
+
+schema = schemathesis.openapi.from_dict(openapi("1.2.3"))
+# A destination that is on nobody's list is well described and refused all the same.
+schema.config.checks.positive_data_acceptance.expected_statuses += ["422"]
+
+OWNER = {"Authorization": "Bearer owner"}
+
+
+class AnyBridge:
+    """A bridge that gives each of its answers to some requests: what is asked for decides, so that a run is like the last."""
+
+    async def transfer(self, bridge_call_id: str, name: str, reason: str = "", summary: str = "") -> Transfer:
+        if not name.isascii():
+            raise NoSuchTransfer("there is no such destination; there are: sales")
+        await self.hang_up(bridge_call_id)
+        return Transfer(name, "q,600,1", 30)
+
+    async def hang_up(self, bridge_call_id: str) -> None:
+        match sum(map(ord, bridge_call_id)) % 4:
+            case 0:
+                raise NoSuchCall("there is no call of that id now")
+            case 1:
+                raise CallOver("the call is over")
+            case 2:
+                raise AlreadyTransferred("the caller is being sent elsewhere already")
+
+    def live_calls(self) -> list[Mapping[str, Any]]:
+        channel = {"name": "PJSIP/trunk-1", "uniqueid": "1.2", "state": "Up", "joined": True}
+        return [{"bridge_call_id": "abc", "pbx": "hq", "uniqueid": "1.2", "channels": [channel]}]
+
+    def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]:
+        return {"rule": "sales"}
+
+
+@asynccontextmanager
+async def api() -> AsyncIterator[WebServer]:
+    """Run a server that no pace holds back."""
+    limits = WebSettings(listen=["127.0.0.1:0"], request_limit_per_second=100_000, wrong_token_limit_per_minute=100_000)
+    tokens = (Token("owner", frozenset({Scope.READ, Scope.CONTROL}), digest("owner")),)
+    bridge = AnyBridge()
+    routes = Api(Guard(tokens, limits, Clock()), bridge, bridge, "1.2.3").routes()
+    async with web_server(limits, routes) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A server in a thread of its own, for schemathesis asks and waits."""
+    ready, over = threading.Event(), threading.Event()
+    addresses: list[tuple[str, int]] = []
+
+    async def serve() -> None:
+        async with api() as server:
+            addresses.extend(server.addresses)
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    ready.wait(10)
+    host, port = addresses[0]
+    yield f"http://{host}:{port}"
+    over.set()
+    thread.join()
+
+
+@schema.parametrize()
+@settings(
+    max_examples=60,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_api_is_as_described(case: schemathesis.Case[Any], url: str):
+    """Every answer has a status, a content type and a body that the description foresees, to good requests and to bad ones."""
+    case.call_and_validate(base_url=url, headers=OWNER)
