@@ -213,7 +213,7 @@ class Store:
             calls.c.received_at >= since,
             calls.c.received_at < until,
             calls.c.as_of_millis_status.is_(None),
-            or_(calls.c.answered_seconds > 0, without_end),
+            or_(calls.c.dialstatus == "ANSWER", calls.c.reason == Reason.LEFT_DURING_DIAL, without_end),
         )
         with self._told(), self._reading() as connection:
             first: datetime | None = connection.scalar(query)
