@@ -79,6 +79,7 @@ class Reason(StrEnum):
     AGENT_DROPPED = "agent-dropped"
     DIAL_REFUSED = "dial-refused"
     NEVER_DIALLED = "never-dialled"
+    END_NOT_REPORTED = "end-not-reported"
     CALLED_ANSWERED = "called-answered"
     CALLED_BUSY = "called-busy"
     CALLED_NO_ANSWER = "called-no-answer"
@@ -202,13 +203,19 @@ class Call:
 class Report:
     """What one session, or later Millis, says of a call: names of a `CallRecord` and their values.
 
-    `at` is when the session began, in UTC. Where two reports of a call say different things, the later `at` counts, whichever
-    arrives first.
+    `at` is when the session began, in UTC; a session that dials reports a second time, at its end. Where two reports of a call
+    say different things, the later `at` counts, whichever arrives first. Millis may not know our id of the call: then
+    `bridge_call_id` is "", and its own ids among the facts say which call is meant.
     """
 
     bridge_call_id: str
     at: datetime
     facts: Mapping[str, Fact]
+
+    @property
+    def of_millis(self) -> bool:
+        """Return whether Millis says it, which does not make a call known."""
+        return "uniqueid" not in self.facts and bool({"millis_session_id", "millis_status"} & self.facts.keys())
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +252,7 @@ class CallRecord:
     millis_seconds: float | None = None
     registered_seconds: float | None = None
     setup_seconds: float | None = None
+    longest_seconds: int | None = None
     detail: str | None = None
     dialstatus: str | None = None
     hangup_cause: int | None = None
@@ -262,7 +270,9 @@ class CallRecord:
     millis_session_id: str | None = None
     millis_duration_seconds: float | None = None
     millis_cost: float | None = None
+    millis_cost_breakdown: str | None = None
     millis_status: str | None = None
+    millis_error: str | None = None
     transcript: str | None = None
     recording_url: str | None = None
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agi_bridge.config import Config
     from agi_bridge.routing import RuleBook
 
-_TABLES = ("agi", "web", "millis", "numbers", "metadata", "log", "records")
+_TABLES = ("agi", "web", "millis", "numbers", "metadata", "log", "records", "prefetch", "backfill")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ def _accounts(old: Config, new: Config) -> Iterator[str]:
         yield "the secret of AGI requests"
     if old.records.database != new.records.database and old.records.url == new.records.url:
         yield "the password of records"
+    if old.prefetch.secrets != new.prefetch.secrets:
+        yield "a secret of prefetch"
     for name in sorted(old.api_keys.keys() | new.api_keys.keys()):
         if old.api_keys.get(name) != new.api_keys.get(name):
             yield f"the API key of account {name}"

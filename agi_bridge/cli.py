@@ -59,11 +59,13 @@ from agi_bridge.simulator.asterisk import play_call
 from agi_bridge.simulator.channel import SimulatedChannel
 from agi_bridge.simulator.fault import ALLOWED_FAULTS, Fault
 from agi_bridge.simulator.millis import Received, SimulatedMillis
+from agi_bridge.simulator.millis_session import Target
 from agi_bridge.simulator.sip import AgentBehaviour, CallerBehaviour, SipAgent, place_call
+from agi_bridge.simulator.sip_leg import CallEvent
 from agi_bridge.simulator.sip_message import SipSyntaxError
 from agi_bridge.simulator.story import agent_step, audio_fault, story_teller
 from agi_bridge.simulator.tone import AGENT_TONE_HZ, HEARD_TONE_HZ
-from agi_bridge.tool_definition import tool_definitions
+from agi_bridge.tool_definition import tool_definitions, webhook_definitions
 from agi_bridge.web.client import ask_api, ask_readiness, ask_reload, reachable
 from agi_bridge.web.live import ask_about_call, live_calls
 
@@ -585,6 +587,23 @@ def calls(
 
 
 @commands.command()
+def backfill(
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help="From then on, written as for calls.")] = "24h",
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Ask Millis for the ends of past calls, and join them to the records. For webhooks that never came."""
+    loaded = _load(config_file)
+    settings, folder, _ = _record_settings(config_file)
+    began = _time(since, "--since")
+    assert began is not None  # noqa: S101 - it has a default
+    with closing(app.open_store(settings, folder)) as store:
+        done = _run(app.backfilled(loaded, store, began))
+    _print_facts(done, as_json)
+    return DONE
+
+
+@commands.command()
 def export(
     form: Annotated[Literal["csv", "jsonl"], typer.Option("--format", help="A table, or one JSON object a line.")],
     since: SinceOption = None,
@@ -657,11 +676,12 @@ def token(
 
 @commands.command()
 def millis_tools(config_file: ConfigOption = None) -> int:
-    """Print the tools of an agent at Millis, as JSON. To send its caller on, and to end the call."""
+    """Print what an agent at Millis needs, as JSON: tools to send its caller on and to end the call, and two webhooks."""
     loaded = _load(config_file, need_keys=False)
     if not loaded.web.public_url:
         raise ConfigError([Problem("web.public_url", "is missing", "the address at which Millis reaches the web port")])
-    _print_json(tool_definitions(loaded.web.public_url, loaded.transfers))
+    url = loaded.web.public_url
+    _print_json({"tools": tool_definitions(url, loaded.transfers)} | webhook_definitions(url))
     return DONE
 
 
@@ -679,6 +699,10 @@ def simulate_millis(
         bool,
         typer.Option("--agent", help="Play the agent too: answer the calls that come in at --sip-host, with a tone."),
     ] = False,
+    webhooks: Annotated[
+        str, typer.Option(metavar="URL", help="With --agent: a bridge's web port, to be told when calls begin and end.")
+    ] = "",
+    webhook_token: Annotated[str, typer.Option(metavar="TOKEN", help="The token for it, of the scope millis.")] = "",
     fault: Annotated[str, typer.Option(metavar="FAULT", help=f"Misbehave: {ALLOWED_FAULTS}.")] = "",
 ) -> int:
     """Play the Millis API, and print what it is asked. With --agent, the agent that answers the calls too."""
@@ -689,7 +713,8 @@ def simulate_millis(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--fault") from None
     sip_address = _address_option(sip_host, "--sip-host") if agent else None
-    _run(_simulate_millis(host, port, sip_host, sip_address, key, wanted))
+    target = Target(webhooks.rstrip("/"), webhook_token)
+    _run(_simulate_millis(host, port, sip_host, sip_address, key, wanted, target))
     return DONE
 
 
@@ -905,9 +930,22 @@ def _known_region(region: str | None) -> str | None:
 
 
 async def _simulate_millis(
-    host: str, port: int, sip_host: str, agent: config.Address | None, key: str | None, fault: Fault
+    host: str,
+    port: int,
+    sip_host: str,
+    agent: config.Address | None,
+    key: str | None,
+    fault: Fault,
+    webhooks: Target,
 ) -> None:
-    millis = SimulatedMillis(host, port, key=key, sip_host=sip_host, fault=fault, on_request=_print_request)
+    millis = SimulatedMillis(
+        host, port, key=key, sip_host=sip_host, fault=fault, on_request=_print_request, webhooks=webhooks
+    )
+
+    def on_event(event: CallEvent) -> None:
+        typer.echo(agent_step(event).sentence)
+        millis.sessions.hear(event)
+
     async with AsyncExitStack() as stack:
         if agent is not None:
             simulated = SipAgent(
@@ -915,7 +953,7 @@ async def _simulate_millis(
                 agent.port,
                 behaviour=AgentBehaviour(ring_seconds=_AGENT_RINGS_SECONDS, heard_hz=HEARD_TONE_HZ),
                 accepts=lambda user: any(user == issued["call_id"] for issued in millis.issued),
-                on_event=lambda event: typer.echo(agent_step(event).sentence),
+                on_event=on_event,
             )
             with _listening(agent, "--sip-host"):
                 await stack.enter_async_context(simulated)

@@ -59,6 +59,9 @@ _DATABASE_URL = re.compile(
     r"postgresql://(?:[^\s:/@?]*(?::(?P<password>[^\s/@]*))?@)?[^\s@]*|sqlite:////[^\s?]+", re.ASCII
 )
 
+# As SQLAlchemy reads it: not PostgreSQL's "::type", and not what is behind a backslash.
+_SQL_PARAMETER = re.compile(r"(?<![:\w\\]):(\w+)(?!:)", re.ASCII)
+
 # What a dialplan can hold and hand over as it is: no comma, semicolon, quote, bracket, dollar or percent sign.
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}", re.ASCII)
 _SHORTEST_SAFE_SECRET = 16
@@ -200,6 +203,12 @@ def _database_url(text: str) -> str:
         )
     if match["password"] is not None:
         raise ValueError("must not hold a password; write it into a file, and name that in password_file")
+    return text
+
+
+def _lookup_sql(text: str) -> str:
+    if unknown := sorted(set(_SQL_PARAMETER.findall(text)) - set(metadata.LOOKUP_NAMES)):
+        raise ValueError(f"there is no parameter :{unknown[0]}; there are: {', '.join(metadata.LOOKUP_NAMES)}")
     return text
 
 
@@ -513,10 +522,13 @@ class RecordSettings(_Table):
     queue_limit: Annotated[int, Field(ge=1)] = 10_000
     spool_limit_bytes: Annotated[int, Field(ge=65_536)] = 268_435_456
     write_timeout_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
+    read_timeout_seconds: Annotated[float, Field(ge=0.1, le=600)] = 3.0
     retry_seconds: Seconds = 30.0
     keep_days: Annotated[int, Field(ge=0, le=36_500)] = 365
     mask_numbers_after_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
     drop_transcripts_after_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
+    unmatched_keep_days: Annotated[int, Field(ge=1, le=36_500)] = 7
+    close_calls_after_seconds: Annotated[int, Field(ge=60, le=604_800)] = 600
 
     # Not keys: the password comes from `password_file`, or the whole address from the environment.
     _password: SecretStr = PrivateAttr(default=SecretStr(""))
@@ -534,6 +546,47 @@ class RecordSettings(_Table):
         if self._environ_url.get_secret_value():
             return self._environ_url, SecretStr("")
         return SecretStr(self.url or ""), self._password
+
+
+class PrefetchSettings(_Table):
+    """`[prefetch]`: what else Millis is told of a call when its agent begins, and where that is looked up."""
+
+    url: Annotated[str, AfterValidator(_http_url)] | None = None
+    token_file: str | None = None
+    sql: Annotated[str, AfterValidator(_lookup_sql)] | None = None
+    database_url: Annotated[str, AfterValidator(_database_url)] | None = None
+    password_file: str | None = None
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 1.0
+    lookup_limit: Annotated[int, Field(ge=1, le=1_000)] = 8
+    answer_limit_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = 65_536
+
+    # Not keys: what the two files say.
+    _token: SecretStr = PrivateAttr(default=SecretStr(""))
+    _password: SecretStr = PrivateAttr(default=SecretStr(""))
+
+    def with_secrets(self, token: SecretStr, password: SecretStr) -> PrefetchSettings:
+        """Return these settings with what no log may show."""
+        settings = self.model_copy()
+        settings._token, settings._password = token, password
+        return settings
+
+    @property
+    def secrets(self) -> tuple[SecretStr, SecretStr]:
+        """Return the token for `url` and the password for `database_url`, each "" where none is wanted."""
+        return self._token, self._password
+
+
+class BackfillSettings(_Table):
+    """`[backfill]`: how Millis is asked for what its webhooks have not told."""
+
+    every_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
+    wait_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
+    look_back_seconds: Annotated[int, Field(ge=60, le=2_592_000)] = 86_400
+    page_limit: Annotated[int, Field(ge=1, le=10_000)] = 100
+    page_size: Annotated[int, Field(ge=1, le=100)] = 20
+    pause_seconds: Annotated[float, Field(ge=0, le=600)] = 1.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 20.0
+    answer_limit_bytes: Annotated[int, Field(ge=65_536, le=268_435_456)] = 33_554_432
 
 
 class _RouteKeys(_Table):
@@ -670,6 +723,8 @@ class File(_Table):
     metadata: MetadataSettings = MetadataSettings()
     log: LogSettings = LogSettings()
     records: RecordSettings = RecordSettings()
+    prefetch: PrefetchSettings = PrefetchSettings()
+    backfill: BackfillSettings = BackfillSettings()
     defaults: DefaultSettings = DefaultSettings()
     pbx: list[PbxSettings] = []
     route: list[RouteSettings] = []
@@ -690,6 +745,8 @@ class Config:
     metadata: MetadataSettings
     log: LogSettings
     records: RecordSettings
+    prefetch: PrefetchSettings
+    backfill: BackfillSettings
     rules: RuleBook
     transfers: tuple[Transfer, ...]
     tokens: tuple[Token, ...]
@@ -809,6 +866,7 @@ class _Reader:
         pbxs = self._pbxs(need_keys)
         webhooks = self._webhooks(need_keys)
         records = self.records() if need_keys else file.records
+        prefetch = self._prefetch() if need_keys else file.prefetch
         if self.problems:
             raise ConfigError(self.problems)
         return Config(
@@ -819,6 +877,8 @@ class _Reader:
             file.metadata,
             file.log,
             records,
+            prefetch,
+            file.backfill,
             RuleBook(rules, numbers, default_fallback),
             transfers,
             self._tokens(),
@@ -1263,6 +1323,29 @@ class _Reader:
                 self._problem("records.password_file", f"{records.password_file} is empty")
         return records.with_secrets(SecretStr(password), SecretStr(environ_url))
 
+    def _prefetch(self) -> PrefetchSettings:
+        """Return how callers are looked up, with what that needs."""
+        prefetch = self.file.prefetch
+        if prefetch.url and prefetch.sql:
+            self._problem("prefetch.sql", "stands beside url; keep one of the two")
+        if (prefetch.sql is None) != (prefetch.database_url is None):
+            missing, there = ("database_url", "sql") if prefetch.sql else ("sql", "database_url")
+            self._problem(f"prefetch.{missing}", f"is missing; {there} needs it")
+        if prefetch.url and _is_plain_http_elsewhere(prefetch.url):
+            self.warnings.append(
+                Problem("prefetch.url", "is asked for callers over the network unencrypted", "use https://")
+            )
+        secrets = (self._one_line(f"prefetch.{key}", getattr(prefetch, key)) for key in ("token_file", "password_file"))
+        return prefetch.with_secrets(*secrets)
+
+    def _one_line(self, path: str, name: str | None) -> SecretStr:
+        """Return the secret in a file, "" where none is named."""
+        content = self._read(path, name) if name is not None else ""
+        secret = (content or "").strip()
+        if name is not None and content is not None and not (secret and secret.isascii() and secret.isprintable()):
+            self._problem(path, f"{name} holds no secret on one line")
+        return SecretStr(secret)
+
     def _pbx_names(self) -> None:
         """Report a PBX that cannot be told from others."""
         seen: set[str] = set()
@@ -1441,14 +1524,13 @@ def _is_here(host: str) -> bool:
 
 
 def _is_near(host: str) -> bool:
-    """Return whether *host* is on this machine or in a private network; a name without a dot is no other's."""
+    """Return whether *host* is on this machine or in a private network; so is every name of one word, such as of a container."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return "." not in host
-    return any(
-        address in ipaddress.ip_network(text) for text in PRIVATE_NETWORKS if ":" in text or address.version == 4
-    )
+        # What begins with a digit, the resolver may take for an address.
+        return host[:1].isalpha() and "." not in host
+    return any(address in ipaddress.ip_network(text) for text in PRIVATE_NETWORKS)
 
 
 def _meet(one: Address, other: Address) -> bool:

@@ -8,6 +8,7 @@
     ├── WorkerFailed             the operator: a worker process that did not start
     ├── RecordsError             the operator: the database of records is away, or cannot be ours
     │   └── RecordRefused        a record that the database does not take, whenever it is asked
+    ├── LookupFailed             the operator: what is asked about callers does not answer as it should
     ├── CannotPlace              the operator: Asterisk's files are not such that our part could be put into them
     ├── AgiError
     │   ├── AgiProtocolError     whoever connected: not AGI, or forged
@@ -121,6 +122,10 @@ class RecordsError(BridgeError):
 
 class RecordRefused(RecordsError):
     """The database is well, but does not take what it was given."""
+
+
+class LookupFailed(BridgeError):
+    """Nothing was found out about a caller; the call goes on without it."""
 
 
 class CannotPlace(BridgeError):

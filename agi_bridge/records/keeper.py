@@ -367,10 +367,13 @@ class Records:
         if time.monotonic() < self._forgets_at:
             return
         settings = self._settings
+        drop_after = settings.drop_transcripts_after_days
         for days, forget in (
             (settings.keep_days or None, store.forget_calls),
             (settings.mask_numbers_after_days, store.mask_numbers),
-            (settings.drop_transcripts_after_days, store.drop_transcripts),
+            (drop_after, store.drop_transcripts),
+            # What is kept aside may hold transcripts too.
+            (min(filter(None, (settings.unmatched_keep_days, drop_after))), store.forget_unmatched),
         ):
             if days is None:
                 continue
@@ -378,6 +381,9 @@ class Records:
             while forget(before, _FORGETTING_BATCH) == _FORGETTING_BATCH:
                 if self._saved.is_set():
                     return
+        closed = store.close_calls(datetime.now(UTC), settings.close_calls_after_seconds, _FORGETTING_BATCH)
+        if closed:
+            self._tell("warning", "calls are closed whose end was never reported", calls=closed)
         self._forgets_at = time.monotonic() + _FORGETTING_SECONDS
 
     def _tell(self, level: str, event: str, **fields: Any) -> None:

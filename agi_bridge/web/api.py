@@ -22,6 +22,7 @@ from agi_bridge.errors import (
     NoSuchCall,
     NoSuchTransfer,
     OriginateOff,
+    RecordsError,
     TooManyOriginates,
 )
 from agi_bridge.web.guard import Guard, refusal
@@ -52,6 +53,8 @@ class Looker(Protocol):
 
     def live_calls(self) -> Sequence[Mapping[str, Any]]: ...
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]: ...
+    async def calls(self, query: Mapping[str, str]) -> Mapping[str, Any]: ...
+    async def call(self, bridge_call_id: str) -> Mapping[str, Any] | None: ...
 
 
 class Started(Protocol):
@@ -80,6 +83,8 @@ class Api:
         return [
             web.get("/api/v1/openapi.json", self._openapi),
             web.get("/api/v1/live", self._with(Scope.READ, self._live)),
+            web.get("/api/v1/calls", self._with(Scope.READ, self._calls)),
+            web.get("/api/v1/calls/{bridge_call_id}", self._with(Scope.READ, self._call)),
             web.post("/api/v1/route", self._with(Scope.READ, self._route)),
             web.post("/api/v1/calls/{bridge_call_id}/transfer", self._with(Scope.CONTROL, self._transfer)),
             web.post("/api/v1/calls/{bridge_call_id}/hangup", self._with(Scope.CONTROL, self._hang_up)),
@@ -97,7 +102,7 @@ class Api:
             try:
                 return web.json_response(await answer(request))
             except ValueError as error:
-                return refusal(400, "bad-body", str(error))
+                return refusal(400, "bad-query" if request.method == "GET" else "bad-body", str(error))
             except BridgeError as error:
                 return _failed(error)
 
@@ -108,6 +113,15 @@ class Api:
 
     async def _live(self, request: web.Request) -> Mapping[str, Any]:
         return {"calls": list(self._looker.live_calls())}
+
+    async def _calls(self, request: web.Request) -> Mapping[str, Any]:
+        return await self._looker.calls(dict(request.query))
+
+    async def _call(self, request: web.Request) -> Mapping[str, Any]:
+        record = await self._looker.call(request.match_info["bridge_call_id"])
+        if record is None:
+            raise NoSuchCall("there is no record of a call of that id")
+        return record
 
     async def _route(self, request: web.Request) -> Mapping[str, Any]:
         body = await json_object(request)
@@ -152,6 +166,8 @@ def _failed(error: BridgeError) -> web.Response:
     if isinstance(error, AmiError):
         code = "pbx-uncertain" if error.may_be_done else "pbx-unreachable"
         return refusal(502, code, str(error))
+    if isinstance(error, RecordsError):
+        return refusal(503, "records-away", str(error))
     if isinstance(error, AgiProtocolError):
         return refusal(422, "bad-call", str(error))
     return refusal(_STATUSES.get(type(error), 422), getattr(error, "code", "") or "refused", str(error))

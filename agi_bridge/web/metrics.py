@@ -114,6 +114,7 @@ class Metrics(Collector):
         yield from _of_pbxs(now)
         yield from _of_webhooks(now)
         yield from _of_control(now)
+        yield from _of_millis_webhooks(now)
         yield from _of_process(now)
 
     def _of_calls(self) -> Iterator[Metric]:
@@ -265,6 +266,17 @@ def _of_webhooks(now: Snapshot) -> Iterator[Metric]:
         spool.add_metric((name,), webhook.waiting_bytes)
         well.add_metric((name,), webhook.is_well)
     yield from (events, queue, spool, well)
+
+
+def _of_millis_webhooks(now: Snapshot) -> Iterator[Metric]:
+    webhooks = CounterMetricFamily(
+        "agi_bridge_millis_webhooks",
+        "What Millis told of its own accord, and what was looked up for it, by what came of it.",
+        labels=("webhook", "outcome"),
+    )
+    for labels, count in sorted(now.millis_webhooks.items()):
+        webhooks.add_metric(labels, count)
+    yield webhooks
 
 
 def _of_control(now: Snapshot) -> Iterator[Metric]:

@@ -50,8 +50,9 @@ class Snapshot:
     """One process of the bridge. `not_ready` says why new calls are not welcome; it is empty where they are.
 
     `needs_restart` names the keys that were changed but wait for a restart. `door` has the server's counters by their names, `region_states` the state of each region, and `region_changes` how
-    often each region entered each state. `control` counts what was asked of live calls by verb and outcome, `http_refusals` the
-    refused requests by code. `pbxs` has the PBXs that are configured, by their names, and so has `webhooks`.
+    often each region entered each state. `control` counts what was asked of live calls by verb and outcome, `millis_webhooks`
+    what Millis told by what came of it, `http_refusals` the refused requests by code. `pbxs` has the PBXs that are configured,
+    by their names, and so has `webhooks`.
     """
 
     version: str
@@ -71,6 +72,7 @@ class Snapshot:
     region_states: Mapping[str, str] = field(default_factory=dict)
     region_changes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     control: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    millis_webhooks: Mapping[tuple[str, str], int] = field(default_factory=dict)
     http_refusals: Mapping[str, int] = field(default_factory=dict)
     http_refused_connections: int = 0
     records: RecordsState | None = None

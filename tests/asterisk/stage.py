@@ -116,7 +116,7 @@ class Stage:
         self.pbx = pbx
         self.events: dict[str, list[CallEvent]] = {name: [] for name in ("caller", "agent", "second_agent", *DESKS)}
         self.lines: list[dict[str, Any]] = []  # of the bridge's log
-        self.agent = SipAgent(on_event=self.seen_by("agent"))
+        self.agent = SipAgent(on_event=self._agent_saw)
         self.second_agent = SipAgent(
             behaviour=AgentBehaviour(speaks_hz=SECOND_AGENT), on_event=self.seen_by("second_agent")
         )
@@ -178,7 +178,7 @@ class Stage:
         earlier = _now_on.set(self)
         try:
             async with app.Service(config, lambda: config) as service:
-                self.pbxs, self.web = service.pbxs, service.web
+                self.service, self.pbxs, self.web = service, service.pbxs, service.web
                 self.ask_bridge_at(*service.agi.addresses[0])
                 yield service.agi
                 await self.quiet()
@@ -325,6 +325,10 @@ class Stage:
         return next(event.at for event in self.events[party] if isinstance(event, Invited) and event.at > began) - began
 
     # How it is seen.
+
+    def _agent_saw(self, event: CallEvent) -> None:
+        self.seen_by("agent")(event)
+        self.millis.sessions.hear(event)
 
     async def _until(self, happened: Callable[[], T | None]) -> T:
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -17,6 +17,7 @@ from agi_bridge.errors import (
     CallOver,
     NoSuchCall,
     NoSuchTransfer,
+    RecordsError,
     UnsafeText,
 )
 from agi_bridge.transfer import Transfer
@@ -49,6 +50,16 @@ class FakeBridge:
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]:
         self._do("route", did, caller, context, channel)
         return {"rule": "sales"}
+
+    async def calls(self, query: Mapping[str, str]) -> Mapping[str, Any]:
+        self._do("calls", *(f"{name}={text}" for name, text in query.items()))
+        if "nonsense" in query:
+            raise ValueError("there is no 'nonsense'")
+        return {"calls": [], "next": None}
+
+    async def call(self, bridge_call_id: str) -> Mapping[str, Any] | None:
+        self._do("call", bridge_call_id)
+        return {"bridge_call_id": "abc"} if bridge_call_id == "abc" else None
 
     def _do(self, *what: str | None) -> None:
         if self.error:
@@ -88,6 +99,27 @@ async def test_dry_run_says_what_would_become_of_a_call():
     ]
 
 
+async def test_records_are_shown_to_who_may_look():
+    """A page by its filters, or one by its id."""
+    bridge = FakeBridge()
+    async with api(bridge) as server:
+        page = await ask(server, "GET", "/api/v1/calls?did=%2B1555&limit=2", **READER)
+        one = await ask(server, "GET", "/api/v1/calls/abc", **READER)
+        status, said = await ask(server, "GET", "/api/v1/calls/none", **READER)
+
+    assert (page, one) == ((200, {"calls": [], "next": None}), (200, {"bridge_call_id": "abc"}))
+    assert (status, said["error"]["code"]) == (404, "no-such-call")
+    assert bridge.asked[:2] == [("calls", "did=+1555", "limit=2"), ("call", "abc")]
+
+
+async def test_filter_that_is_none():
+    """A slip in a filter shows no other calls than those that were meant."""
+    async with api(FakeBridge()) as server:
+        answer = await ask(server, "GET", "/api/v1/calls?nonsense=1", **READER)
+
+    assert answer == (400, {"error": {"code": "bad-query", "message": "there is no 'nonsense'"}})
+
+
 async def test_verbs_need_the_scope_control():
     """Whoever may only look moves and ends nothing."""
     bridge = FakeBridge()
@@ -121,6 +153,7 @@ async def test_verbs_act_on_the_call_in_the_path():
         (NoSuchTransfer("no"), 422, "no-such-transfer"),
         (AmiUnreachable("no"), 502, "pbx-unreachable"),
         (AmiTimeout("no"), 502, "pbx-uncertain"),
+        (RecordsError("no"), 503, "records-away"),
         (UnsafeText("no"), 422, "refused"),
         (AgiProtocolError("no"), 422, "bad-call"),
     ],
