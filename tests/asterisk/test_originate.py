@@ -379,7 +379,7 @@ async def command(stage: Stage, token: str, *arguments: str) -> tuple[int, str, 
     """Run `agi-bridge originate`; return its exit code, and what it prints on both ways."""
     url = "http://{}:{}".format(*stage.web.addresses[0])
     process = await asyncio.create_subprocess_exec(
-        *(Path(sys.executable).with_name("agi-bridge"), "originate", "--url", url, *arguments),
+        *(str(Path(sys.executable).with_name("agi-bridge")), "originate", "--url", url, *arguments),
         env={**os.environ, "AGI_BRIDGE_TOKEN": token},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,9 +16,15 @@ from agi_bridge.errors import (
     AmiUnreachable,
     BridgeError,
     CallOver,
+    CannotCount,
+    DailyLimitReached,
     NoSuchCall,
+    NoSuchRule,
     NoSuchTransfer,
+    NumberNotAllowed,
+    OriginateOff,
     RecordsError,
+    TooManyOriginates,
     UnsafeText,
 )
 from agi_bridge.transfer import Transfer
@@ -28,6 +35,14 @@ from tests.web.asking import Clock, ask, bearer, web_server
 
 READER, OWNER = bearer("reader"), bearer("owner")
 LIVE = [{"bridge_call_id": "abc", "pbx": "hq", "uniqueid": "1.2", "channels": []}]
+
+
+@dataclass(frozen=True)
+class Started:
+    """A call that is being dialled."""
+
+    bridge_call_id: str
+    number: str
 
 
 class FakeBridge:
@@ -43,6 +58,10 @@ class FakeBridge:
 
     async def hang_up(self, bridge_call_id: str) -> None:
         self._do("hangup", bridge_call_id)
+
+    async def originate(self, to: str, rule_name: str, agent_id: str = "") -> "Started":
+        self._do("originate", to, rule_name, agent_id)
+        return Started("abc", "+1555")
 
     def live_calls(self) -> list[Mapping[str, Any]]:
         return list(LIVE)
@@ -75,7 +94,9 @@ async def api(bridge: FakeBridge) -> AsyncIterator[WebServer]:
         Token("reader", frozenset({Scope.READ}), digest("reader")),
         Token("owner", frozenset({Scope.READ, Scope.CONTROL}), digest("owner")),
     )
-    async with web_server(settings, Api(Guard(tokens, settings, Clock()), bridge, bridge, "1.2.3").routes()) as server:
+    async with web_server(
+        settings, Api(Guard(tokens, settings, Clock()), bridge, bridge, bridge, "1.2.3").routes()
+    ) as server:
         yield server
 
 
@@ -124,8 +145,8 @@ async def test_verbs_need_the_scope_control():
     """Whoever may only look moves and ends nothing."""
     bridge = FakeBridge()
     async with api(bridge) as server:
-        for verb in ("transfer", "hangup"):
-            status, said = await ask(server, "POST", f"/api/v1/calls/abc/{verb}", {"to": "sales"}, **READER)
+        for verb in ("calls/abc/transfer", "calls/abc/hangup", "originate"):
+            status, said = await ask(server, "POST", f"/api/v1/{verb}", {"to": "sales", "rule": "r"}, **READER)
             assert (status, said["error"]["code"]) == (403, "forbidden")
     assert bridge.asked == []
 
@@ -154,6 +175,12 @@ async def test_verbs_act_on_the_call_in_the_path():
         (AmiUnreachable("no"), 502, "pbx-unreachable"),
         (AmiTimeout("no"), 502, "pbx-uncertain"),
         (RecordsError("no"), 503, "records-away"),
+        (OriginateOff("no"), 403, "originate-off"),
+        (NoSuchRule("no"), 422, "no-such-rule"),
+        (NumberNotAllowed("no"), 422, "number-not-allowed"),
+        (TooManyOriginates("no"), 429, "originate-rate-limit"),
+        (DailyLimitReached("no"), 429, "originate-daily-limit"),
+        (CannotCount("no"), 503, "cannot-count"),
         (UnsafeText("no"), 422, "refused"),
         (AgiProtocolError("no"), 422, "bad-call"),
     ],
@@ -197,3 +224,16 @@ async def test_unknown_paths_and_methods_have_the_same_shape_of_error():
         }
         status, said = await ask(server, "DELETE", "/api/v1/live")
     assert (status, said["error"]["code"]) == (405, "method-not-allowed")
+
+
+async def test_call_is_started_and_named():
+    """Whoever asks for a call gets its id and the number that is dialled; rule and number must be given."""
+    bridge = FakeBridge()
+    async with api(bridge) as server:
+        body = {"to": "555", "rule": "reminder", "agent": "-N"}
+        answer = await ask(server, "POST", "/api/v1/originate", body, **OWNER)
+        status, said = await ask(server, "POST", "/api/v1/originate", {"to": "555"}, **OWNER)
+
+    assert answer == (200, {"done": True, "bridge_call_id": "abc", "to": "+1555"})
+    assert (status, said["error"]["message"]) == (400, "rule is missing")
+    assert bridge.asked == [("originate", "555", "reminder", "-N")]
