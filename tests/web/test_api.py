@@ -24,7 +24,7 @@ from agi_bridge.transfer import Transfer
 from agi_bridge.web.api import Api
 from agi_bridge.web.guard import Guard
 from agi_bridge.web.server import WebServer
-from tests.web.asking import Clock, ask, bearer, web_server
+from tests.web.asking import Clock, Dialled, ask, bearer, web_server
 
 READER, OWNER = bearer("reader"), bearer("owner")
 LIVE = [{"bridge_call_id": "abc", "pbx": "hq", "uniqueid": "1.2", "channels": []}]
@@ -51,6 +51,10 @@ class FakeBridge:
         self._do("route", did, caller, context, channel)
         return {"rule": "sales"}
 
+    async def originate(self, to: str, rule_name: str, agent_id: str = "") -> Dialled:
+        self._do("originate", to, rule_name, agent_id)
+        return Dialled(to)
+
     async def calls(self, query: Mapping[str, str]) -> Mapping[str, Any]:
         self._do("calls", *(f"{name}={text}" for name, text in query.items()))
         if "nonsense" in query:
@@ -75,7 +79,9 @@ async def api(bridge: FakeBridge) -> AsyncIterator[WebServer]:
         Token("reader", frozenset({Scope.READ}), digest("reader")),
         Token("owner", frozenset({Scope.READ, Scope.CONTROL}), digest("owner")),
     )
-    async with web_server(settings, Api(Guard(tokens, settings, Clock()), bridge, bridge, "1.2.3").routes()) as server:
+    async with web_server(
+        settings, Api(Guard(tokens, settings, Clock()), bridge, bridge, bridge, "1.2.3").routes()
+    ) as server:
         yield server
 
 
