@@ -77,7 +77,17 @@ WORDS = {"target": "sales", "reason": "a refund", "summary": "Long story."}
         {"params": WORDS | {"session_id": "session-1"}},
         WORDS | {"session_id": "session-1", "metadata": None, "params": [1], "arguments": "{"},
     ],
-    ids=["id", "metadata", "metadata as text", "params", "id of another call", "another in params", "session", "session in params", "odd neighbours"],
+    ids=[
+        "id",
+        "metadata",
+        "metadata as text",
+        "params",
+        "id of another call",
+        "another in params",
+        "session",
+        "session in params",
+        "odd neighbours",
+    ],
 )
 async def test_transfer_by_post(body: dict[str, object]):
     """However Millis puts it, the caller is sent to the target; the reply tells the agent in plain words."""
