@@ -35,7 +35,7 @@ class Worker:
         self._do("transfer", bridge_call_id, name, reason, summary)
         return Transfer(name, "q,600,1", 30)
 
-    async def hang_up(self, bridge_call_id: str) -> None:
+    async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None:
         self._do("hangup", bridge_call_id)
 
     def live_calls(self) -> list[Mapping[str, Any]]:

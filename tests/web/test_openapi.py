@@ -45,7 +45,7 @@ class AnyBridge:
         await self.hang_up(bridge_call_id)
         return Transfer(name, "q,600,1", 30)
 
-    async def hang_up(self, bridge_call_id: str) -> None:
+    async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None:
         match sum(map(ord, bridge_call_id)) % 4:
             case 0:
                 raise NoSuchCall("there is no call of that id now")
