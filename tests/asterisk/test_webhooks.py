@@ -61,13 +61,17 @@ async def get(server: WebServer, path: str) -> dict[str, Any]:
 
 
 async def record_with(server: WebServer, name: str) -> dict[str, Any]:
-    """Wait until the only call has that fact in its record, and return it."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            calls = (await get(server, "/api/v1/calls")).get("calls", [])
-            if len(calls) == 1 and calls[0][name] is not None:
-                record: dict[str, Any] = calls[0]
-                return record
+    """Look again and again until the only call has that fact in its record, and return it."""
+    seen: Any = None
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not (seen and len(seen) == 1 and seen[0][name] is not None):
+                await asyncio.sleep(0.05)
+                seen = (await get(server, "/api/v1/calls")).get("calls", [])
+    except TimeoutError:
+        raise AssertionError(f"no record with {name}: {seen}") from None
+    record: dict[str, Any] = seen[0]
+    return record
 
 
 async def test_one_whole_joined_call(stage: Stage, tmp_path: Path):
