@@ -1524,14 +1524,13 @@ def _is_here(host: str) -> bool:
 
 
 def _is_near(host: str) -> bool:
-    """Return whether *host* is on this machine or in a private network; a name without a dot is no other's."""
+    """Return whether *host* is on this machine or in a private network; so is every name of one word, such as of a container."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return "." not in host
-    return any(
-        address in ipaddress.ip_network(text) for text in PRIVATE_NETWORKS if ":" in text or address.version == 4
-    )
+        # What begins with a digit, the resolver may take for an address.
+        return host[:1].isalpha() and "." not in host
+    return any(address in ipaddress.ip_network(text) for text in PRIVATE_NETWORKS)
 
 
 def _meet(one: Address, other: Address) -> bool:

@@ -39,11 +39,11 @@ _ENDPOINT = re.compile(r"[A-Za-z0-9_.-]{1,79}", re.ASCII)
 _DIAL_OPTIONS = re.compile(r"(?:[A-Za-z](?:\([A-Za-z0-9_:^*#.-]*\))?)*", re.ASCII)
 _SOUND = re.compile(r"[A-Za-z0-9_/.-]{1,200}(?:&[A-Za-z0-9_/.-]{1,200}){0,9}", re.ASCII)
 _MUSIC = re.compile(r"[A-Za-z0-9_-]{1,79}", re.ASCII)
-_NAMED = r"[A-Za-z0-9_.-]{1,79}"
+# No Local channel: a ringing that is passed through one after the answer is never taken back (app_dial.c), and whoever was
+# called hears nothing from then on.
 _TRUNK = re.compile(
-    rf"PJSIP/\{{number\}}@{_NAMED}"
-    rf"|PJSIP/{_NAMED}/sip:\{{number\}}@[A-Za-z0-9.-]{{1,253}}(?::[0-9]{{1,5}})?(?:;transport=(?:udp|tcp|tls))?"
-    rf"|Local/\{{number\}}@{_NAMED}/n",
+    r"PJSIP/\{(?:number|digits)\}@[A-Za-z0-9_.-]{1,79}"
+    r"|PJSIP/[A-Za-z0-9_.-]{1,79}/sip:\{(?:number|digits)\}@[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?(?:;transport=(?:udp|tcp|tls))?",
     re.ASCII,
 )
 _CALL_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}", re.ASCII)
@@ -141,12 +141,17 @@ def check_endpoint(text: str) -> str:
 
 
 def check_trunk(text: str) -> str:
-    """Return *text* if it is the dial string of a trunk, with `{number}` for the number; raise ValueError."""
+    """Return *text* if it is the dial string of a trunk, with a place for the number; raise ValueError."""
     if not _TRUNK.fullmatch(text):
         raise ValueError(
-            "must be PJSIP/{number}@endpoint, PJSIP/endpoint/sip:{number}@host, or Local/{number}@context/n with its /n"
+            "must be PJSIP/{number}@endpoint or PJSIP/endpoint/sip:{number}@host; {digits} is the number without its plus"
         )
     return text
+
+
+def through_trunk(trunk: str, number: str) -> str:
+    """Return what is dialled to reach *number*, in E.164, through *trunk*."""
+    return trunk.replace("{number}", number).replace("{digits}", number.removeprefix("+"))
 
 
 def check_dial_options(text: str, allow_feature_keys: bool) -> str:

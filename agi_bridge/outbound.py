@@ -18,7 +18,7 @@ from agi_bridge.allowance import allowed_number
 from agi_bridge.bridge import BRIDGE_STOPPED
 from agi_bridge.call import Report, Result
 from agi_bridge.control import Noted
-from agi_bridge.dialplan import CALLED_ANSWERED, CALLED_UNKNOWN, dialstatus_of_cause, outcome_of_called
+from agi_bridge.dialplan import CALLED_ANSWERED, CALLED_UNKNOWN, dialstatus_of_cause, outcome_of_called, through_trunk
 from agi_bridge.errors import AmiError, AmiUnreachable, NoSuchRule, NotAnswered, OriginateOff, UnsafeText
 from agi_bridge.pbx.action import Origination
 from agi_bridge.routing import Route
@@ -89,13 +89,14 @@ class Attempt:
         """Return what the PBX is asked for. Asterisk's id of the channel is our id of the call."""
         settings = self.settings
         return Origination(
-            settings.trunk.replace("{number}", self.number),
+            through_trunk(settings.trunk, self.number),
             _PLACE,
             f"<{settings.caller_id}>",
             settings.ring_timeout_seconds,
             {
                 "MILLIS_ORIGINATED": self.bridge_call_id,
                 "MILLIS_CALLED": self.number,
+                "MILLIS_CALLING": settings.caller_id,
                 "MILLIS_OUTBOUND_RULE": self.rule.name,
                 "MILLIS_OUTBOUND_AGENT": self.agent_id,
                 "MILLIS_DETECT_MACHINE": "" if settings.detect_machine == "off" else settings.detect_machine,

@@ -99,3 +99,19 @@ def test_a_password_of_records_is_compared_but_not_shown():
     after = config.load(text, {"MILLIS_API_KEY": "k"}, lambda name: b"two")
 
     assert changes(before, after) == ("the password of records",)
+
+
+def test_webhooks_are_told_by_their_names():
+    """A target that came, went or changed is named; what changed in it may be its secret, and is not shown."""
+    table = '[[webhook]]\nname = "{}"\nurl = "https://crm.example"\nsecret_env = "{}"\n'
+    environ = {"MILLIS_API_KEY": "k", "A": "one-secret-of-many", "B": "another-secret-of-many"}
+    crm, desk, again = (OLD + table.format(*row) for row in (("crm", "A"), ("desk", "A"), ("crm", "B")))
+    before = config.load(crm, environ, lambda name: b"")
+    for after, told in (
+        (OLD, ('webhook "crm" removed',)),
+        (crm + table.format("desk", "A"), ('webhook "desk" added',)),
+        (desk, ('webhook "crm" removed', 'webhook "desk" added')),
+        (again, ('webhook "crm" changed',)),
+        (crm, ()),
+    ):
+        assert changes(before, config.load(after, environ, lambda name: b"")) == told

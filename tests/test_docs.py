@@ -93,6 +93,7 @@ def load(example: str) -> config.Config:
     """Load an example; one that shows only a part is given a rule, without which no configuration is complete."""
     whole = example if "[[route]]" in example else example + MINIMAL_ROUTE
     environ = {"MILLIS_API_KEY": "key", "GLOBEX_MILLIS_KEY": "key", "BRANCH_AMI_SECRET": "secret"}
+    environ |= dict.fromkeys(("WALLBOARD_SECRET", "LEDGER_SECRET"), "a-key-of-twenty-signs")
     return config.load(whole, environ, read_example_file)
 
 
@@ -115,6 +116,7 @@ TABLES: dict[str, tuple[type[BaseModel], set[str]]] = {
     "`[defaults]`": (config.DefaultSettings, set()),
     "`[[transfer]]`": (config.TransferSettings, set()),
     "`[[token]]`": (config.TokenSettings, set()),
+    "`[[webhook]]`": (config.WebhookSettings, set()),
 }
 
 
