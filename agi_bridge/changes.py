@@ -27,13 +27,14 @@ class Reloaded:
 
 
 def changes(old: Config, new: Config) -> tuple[str, ...]:
-    """Return what changed, each as a key of the file, or a route or PBX by its name."""
+    """Return what changed, each as a key of the file, or a route, PBX or token by its name."""
     return (
         *_keys(old, new),
         *_accounts(old, new),
         *_pbxs(old, new),
         *_routes(old.rules, new.rules),
         *_transfers(old, new),
+        *_tokens(old, new),
     )
 
 
@@ -89,3 +90,13 @@ def _routes(old: RuleBook, new: RuleBook) -> Iterator[str]:
 def _transfers(old: Config, new: Config) -> Iterator[str]:
     if old.transfers != new.transfers:
         yield "the [[transfer]] list; the PBX has a list of its own, see agi-bridge asterisk-config"
+
+
+def _tokens(old: Config, new: Config) -> Iterator[str]:
+    before, after = ({token.name: token for token in config.tokens} for config in (old, new))
+    yield from (f'token "{name}" removed' for name in before if name not in after)
+    for name, token in after.items():
+        if name not in before:
+            yield f'token "{name}" added'
+        elif token != before[name]:
+            yield f'token "{name}" changed'
