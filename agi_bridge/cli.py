@@ -947,7 +947,11 @@ def _text(path: Path) -> str:
     except OSError as error:
         # Set by docker-compose.yml, for in the container the path has another name than outside.
         site = os.environ.get("AGI_BRIDGE_SITE")
-        hint = f"it belongs in the folder AGI_BRIDGE_SITE: {site}" if site else "name the file with --config, or write one with agi-bridge init"
+        hint = (
+            f"it belongs in the folder AGI_BRIDGE_SITE: {site}"
+            if site
+            else "name the file with --config, or write one with agi-bridge init"
+        )
         raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", hint)]) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem(str(path), "is not UTF-8 text", "save it as UTF-8")]) from None

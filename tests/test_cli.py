@@ -332,7 +332,10 @@ def test_warnings_stop_nothing(run, tmp_path, configured):
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("gone.toml", "gone.toml: cannot be read: No such file or directory (name the file with --config, or write one with agi-bridge init)\n"),
+        (
+            "gone.toml",
+            "gone.toml: cannot be read: No such file or directory (name the file with --config, or write one with agi-bridge init)\n",
+        ),
         (".", ".: cannot be read: Is a directory (name the file with --config, or write one with agi-bridge init)\n"),
         ("latin.toml", "latin.toml: is not UTF-8 text (save it as UTF-8)\n"),
         (
@@ -379,7 +382,10 @@ def test_configuration_that_is_nowhere(run):
     code, _, err = run("check")
 
     assert code == MISUSED
-    assert err == "bridge.toml: cannot be read: No such file or directory (name the file with --config, or write one with agi-bridge init)\n"
+    assert (
+        err
+        == "bridge.toml: cannot be read: No such file or directory (name the file with --config, or write one with agi-bridge init)\n"
+    )
 
 
 @pytest.mark.parametrize("way", ["--config", "-c", "environment"])

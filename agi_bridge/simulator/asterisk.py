@@ -287,4 +287,12 @@ async def play_call(
     except OSError as error:
         variables = {**side.memory.variables, "AGISTATUS": "FAILURE"}
         reason = error.strerror or str(error) or f"no answer within {CONNECT_SECONDS:g} s"
-        return PlayedCall("FAILURE", variables, side.memory.functions, [], [], 0.0, f"cannot connect to {host}:{port}: {reason}; is the bridge running?")
+        return PlayedCall(
+            "FAILURE",
+            variables,
+            side.memory.functions,
+            [],
+            [],
+            0.0,
+            f"cannot connect to {host}:{port}: {reason}; is the bridge running?",
+        )
