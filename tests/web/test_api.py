@@ -24,7 +24,7 @@ from agi_bridge.transfer import Transfer
 from agi_bridge.web.api import Api
 from agi_bridge.web.guard import Guard
 from agi_bridge.web.server import WebServer
-from tests.web.asking import Clock, ask, bearer, web_server
+from tests.web.asking import Clock, Dialled, ask, bearer, web_server
 
 READER, OWNER = bearer("reader"), bearer("owner")
 LIVE = [{"bridge_call_id": "abc", "pbx": "hq", "uniqueid": "1.2", "channels": []}]
@@ -41,7 +41,7 @@ class FakeBridge:
         self._do("transfer", bridge_call_id, name, reason, summary)
         return Transfer(name, "q,600,1", 30)
 
-    async def hang_up(self, bridge_call_id: str) -> None:
+    async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None:
         self._do("hangup", bridge_call_id)
 
     def live_calls(self) -> list[Mapping[str, Any]]:
@@ -50,6 +50,10 @@ class FakeBridge:
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]:
         self._do("route", did, caller, context, channel)
         return {"rule": "sales"}
+
+    async def originate(self, to: str, rule_name: str, agent_id: str = "") -> Dialled:
+        self._do("originate", to, rule_name, agent_id)
+        return Dialled(to)
 
     async def calls(self, query: Mapping[str, str]) -> Mapping[str, Any]:
         self._do("calls", *(f"{name}={text}" for name, text in query.items()))
@@ -75,7 +79,9 @@ async def api(bridge: FakeBridge) -> AsyncIterator[WebServer]:
         Token("reader", frozenset({Scope.READ}), digest("reader")),
         Token("owner", frozenset({Scope.READ, Scope.CONTROL}), digest("owner")),
     )
-    async with web_server(settings, Api(Guard(tokens, settings, Clock()), bridge, bridge, "1.2.3").routes()) as server:
+    async with web_server(
+        settings, Api(Guard(tokens, settings, Clock()), bridge, bridge, bridge, "1.2.3").routes()
+    ) as server:
         yield server
 
 

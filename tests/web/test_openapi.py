@@ -12,13 +12,22 @@ from hypothesis import HealthCheck, Phase, settings
 
 from agi_bridge.access import Scope, Token, digest
 from agi_bridge.config import WebSettings
-from agi_bridge.errors import AlreadyTransferred, CallOver, NoSuchCall, NoSuchTransfer
+from agi_bridge.errors import (
+    AlreadyTransferred,
+    CallOver,
+    NoSuchCall,
+    NoSuchRule,
+    NoSuchTransfer,
+    NumberNotAllowed,
+    OriginateOff,
+    TooManyOriginates,
+)
 from agi_bridge.transfer import Transfer
 from agi_bridge.web.api import Api
 from agi_bridge.web.guard import Guard
 from agi_bridge.web.openapi import openapi
 from agi_bridge.web.server import WebServer
-from tests.web.asking import Clock, web_server
+from tests.web.asking import Clock, Dialled, web_server
 
 schema = schemathesis.openapi.from_dict(openapi("1.2.3"))
 # A destination that is on nobody's list is well described and refused all the same.
@@ -36,7 +45,7 @@ class AnyBridge:
         await self.hang_up(bridge_call_id)
         return Transfer(name, "q,600,1", 30)
 
-    async def hang_up(self, bridge_call_id: str) -> None:
+    async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None:
         match sum(map(ord, bridge_call_id)) % 4:
             case 0:
                 raise NoSuchCall("there is no call of that id now")
@@ -52,6 +61,24 @@ class AnyBridge:
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]:
         return {"rule": "sales"}
 
+    async def originate(self, to: str, rule_name: str, agent_id: str = "") -> Dialled:
+        if not to.isascii():
+            raise NumberNotAllowed("that is no number that may be called")
+        if not rule_name.isascii():
+            raise NoSuchRule("there is no outbound rule of that name")
+        match len(to) % 3:
+            case 0:
+                raise OriginateOff("calls to others are not switched on")
+            case 1:
+                raise TooManyOriginates("at most 1 call a minute")
+        return Dialled(to)
+
+    async def calls(self, query: Mapping[str, str]) -> Mapping[str, Any]:
+        return {"calls": [], "next": None}
+
+    async def call(self, bridge_call_id: str) -> Mapping[str, Any] | None:
+        return None
+
 
 @asynccontextmanager
 async def api() -> AsyncIterator[WebServer]:
@@ -59,7 +86,7 @@ async def api() -> AsyncIterator[WebServer]:
     limits = WebSettings(listen=["127.0.0.1:0"], request_limit_per_second=100_000, wrong_token_limit_per_minute=100_000)
     tokens = (Token("owner", frozenset({Scope.READ, Scope.CONTROL}), digest("owner")),)
     bridge = AnyBridge()
-    routes = Api(Guard(tokens, limits, Clock()), bridge, bridge, "1.2.3").routes()
+    routes = Api(Guard(tokens, limits, Clock()), bridge, bridge, bridge, "1.2.3").routes()
     async with web_server(limits, routes) as server:
         yield server
 
