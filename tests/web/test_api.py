@@ -21,13 +21,19 @@ from agi_bridge.errors import (
     UnsafeText,
 )
 from agi_bridge.transfer import Transfer
-from agi_bridge.web.api import Api
+from agi_bridge.web.api import Api, Started
 from agi_bridge.web.guard import Guard
 from agi_bridge.web.server import WebServer
 from tests.web.asking import Clock, ask, bearer, web_server
 
 READER, OWNER = bearer("reader"), bearer("owner")
 LIVE = [{"bridge_call_id": "abc", "pbx": "hq", "uniqueid": "1.2", "channels": []}]
+
+
+class Dialling:
+    """A call that is being dialled."""
+
+    bridge_call_id, number = "new", "+15551230001"
 
 
 class FakeBridge:
@@ -61,6 +67,10 @@ class FakeBridge:
         self._do("call", bridge_call_id)
         return {"bridge_call_id": "abc"} if bridge_call_id == "abc" else None
 
+    async def originate(self, to: str, rule_name: str, agent_id: str = "") -> Started:
+        self._do("originate", to, rule_name, agent_id)
+        return Dialling()
+
     def _do(self, *what: str | None) -> None:
         if self.error:
             raise self.error
@@ -75,7 +85,8 @@ async def api(bridge: FakeBridge) -> AsyncIterator[WebServer]:
         Token("reader", frozenset({Scope.READ}), digest("reader")),
         Token("owner", frozenset({Scope.READ, Scope.CONTROL}), digest("owner")),
     )
-    async with web_server(settings, Api(Guard(tokens, settings, Clock()), bridge, bridge, "1.2.3").routes()) as server:
+    guard = Guard(tokens, settings, Clock())
+    async with web_server(settings, Api(guard, bridge, bridge, bridge, "1.2.3").routes()) as server:
         yield server
 
 
@@ -144,6 +155,23 @@ async def test_verbs_act_on_the_call_in_the_path():
     assert bridge.asked == [("transfer", "abc", "sales", "why", "what"), ("hangup", "abc")]
 
 
+async def test_call_is_started_by_who_may_act():
+    """The number, the rule and, if anybody wants another than the rule's, the agent; the answer has the call's id."""
+    bridge = FakeBridge()
+    async with api(bridge) as server:
+        body = {"to": "5551230001", "rule": "reminders"}
+        assert (await ask(server, "POST", "/api/v1/originate", body, **READER))[0] == 403
+        assert await ask(server, "POST", "/api/v1/originate", body, **OWNER) == (
+            200,
+            {"done": True, "bridge_call_id": "new", "to": "+15551230001"},
+        )
+        assert (await ask(server, "POST", "/api/v1/originate", {"to": "1"}, **OWNER))[1]["error"]["message"] == (
+            "rule is missing"
+        )
+
+    assert bridge.asked == [("originate", "5551230001", "reminders", "")]
+
+
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
@@ -186,6 +214,16 @@ async def test_bad_body_is_one_clear_error(body: object, message: str):
         answer = await ask(server, "POST", "/api/v1/calls/abc/transfer", body, **OWNER)
 
     assert answer == (400, {"error": {"code": "bad-body", "message": message}})
+    assert bridge.asked == []
+
+
+async def test_id_that_is_longer_than_any_is_of_no_call():
+    """Nothing is looked up for it, and nothing done."""
+    bridge = FakeBridge()
+    async with api(bridge) as server:
+        for method, path in (("GET", ""), ("POST", "/hangup")):
+            status, said = await ask(server, method, f"/api/v1/calls/{'a' * 101}{path}", **OWNER)
+            assert (status, said["error"]["code"]) == (404, "no-such-call")
     assert bridge.asked == []
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from agi_bridge.access import Scope, Token, digest
 from agi_bridge.config import Address, WebSettings
-from agi_bridge.errors import AmiUnreachable, ApiRefused, BridgeError, NoSuchCall, NotRunning
+from agi_bridge.errors import AmiUnreachable, ApiRefused, BridgeError, NoSuchCall, NotRunning, OriginateOff
 from agi_bridge.transfer import Transfer
-from agi_bridge.web.api import Api
+from agi_bridge.web.api import Api, Started
 from agi_bridge.web.guard import Guard
 from agi_bridge.web.live import ask_about_call, live_calls
 from tests.web.asking import Clock, web_server
@@ -28,7 +28,7 @@ class Worker:
     """A bridge with some calls, which does what it is asked, or fails as planted."""
 
     def __init__(self, *calls: str, error: BridgeError | None = None) -> None:
-        self.calls, self.error = calls, error
+        self.known, self.error = calls, error
         self.done: list[tuple[str, ...]] = []
 
     async def transfer(self, bridge_call_id: str, name: str, reason: str = "", summary: str = "") -> Transfer:
@@ -39,13 +39,22 @@ class Worker:
         self._do("hangup", bridge_call_id)
 
     def live_calls(self) -> list[Mapping[str, Any]]:
-        return [{"bridge_call_id": call, "pbx": "hq", "uniqueid": "1.2", "channels": []} for call in self.calls]
+        return [{"bridge_call_id": call, "pbx": "hq", "uniqueid": "1.2", "channels": []} for call in self.known]
 
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]:
         return {}
 
+    async def calls(self, query: Mapping[str, str]) -> Mapping[str, Any]:
+        return {"calls": [], "next": None}
+
+    async def call(self, bridge_call_id: str) -> Mapping[str, Any] | None:
+        return None
+
+    async def originate(self, to: str, rule_name: str, agent_id: str = "") -> Started:
+        raise OriginateOff("this bridge starts no calls")
+
     def _do(self, *what: str) -> None:
-        if what[1] not in self.calls:
+        if what[1] not in self.known:
             raise NoSuchCall("there is no call of that id now")
         if self.error:
             raise self.error
@@ -59,7 +68,7 @@ async def running(*workers: Worker) -> AsyncIterator[list[Address]]:
     async with AsyncExitStack() as stack:
         addresses = []
         for worker in workers:
-            routes = Api(Guard(TOKENS, settings, Clock()), worker, worker, "1").routes()
+            routes = Api(Guard(TOKENS, settings, Clock()), worker, worker, worker, "1").routes()
             server = await stack.enter_async_context(web_server(settings, routes))
             addresses.append(Address(*server.addresses[0]))
         yield addresses
