@@ -195,6 +195,29 @@ async def test_bad_body_is_one_clear_error(body: object, message: str):
     assert bridge.asked == []
 
 
+async def test_call_is_started_by_who_may_act():
+    """The number, the rule and, if anybody wants another than the rule's, the agent; the answer has the call's id."""
+    bridge = FakeBridge()
+    async with api(bridge) as server:
+        body = {"to": "5551230001", "rule": "reminders"}
+        assert (await ask(server, "POST", "/api/v1/originate", body, **READER))[0] == 403
+        status, said = await ask(server, "POST", "/api/v1/originate", body, **OWNER)
+        assert (status, said["done"], said.keys()) == (200, True, {"done", "bridge_call_id", "to"})
+        assert (await ask(server, "POST", "/api/v1/originate", {"to": "1"}, **OWNER))[0] == 400
+
+    assert bridge.asked == [("originate", "5551230001", "reminders", "")]
+
+
+async def test_id_that_is_longer_than_any_is_of_no_call():
+    """Nothing is looked up for it, and nothing done."""
+    bridge = FakeBridge()
+    async with api(bridge) as server:
+        for method, path in (("GET", ""), ("POST", "/hangup")):
+            status, said = await ask(server, method, f"/api/v1/calls/{'a' * 101}{path}", **OWNER)
+            assert (status, said["error"]["code"]) == (404, "no-such-call")
+    assert bridge.asked == []
+
+
 async def test_unknown_paths_and_methods_have_the_same_shape_of_error():
     """Whatever goes wrong, a program finds code and message in one place."""
     async with api(FakeBridge()) as server:

@@ -4,13 +4,16 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from agi_bridge.access import Scope, Token, digest
+from agi_bridge.call import CallRecord
 from agi_bridge.config import WebSettings
 from agi_bridge.errors import (
     AlreadyTransferred,
@@ -22,6 +25,9 @@ from agi_bridge.errors import (
     OriginateOff,
     TooManyOriginates,
 )
+from agi_bridge.numbers import Numbers
+from agi_bridge.records.export import as_object
+from agi_bridge.records.selection import asked_page
 from agi_bridge.transfer import Transfer
 from agi_bridge.web.api import Api
 from agi_bridge.web.guard import Guard
@@ -33,6 +39,7 @@ schema = schemathesis.openapi.from_dict(openapi("1.2.3"))
 # A destination that is on nobody's list is well described and refused all the same.
 schema.config.checks.positive_data_acceptance.expected_statuses += ["422"]
 
+NOW = datetime(2026, 7, 1, tzinfo=UTC)
 OWNER = {"Authorization": "Bearer owner"}
 
 
@@ -74,10 +81,11 @@ class AnyBridge:
         return Dialled(to)
 
     async def calls(self, query: Mapping[str, str]) -> Mapping[str, Any]:
-        return {"calls": [], "next": None}
+        asked_page(query, Numbers("US"), NOW)
+        return {"calls": [as_object(CallRecord("abc", NOW))], "next": None}
 
     async def call(self, bridge_call_id: str) -> Mapping[str, Any] | None:
-        return None
+        return as_object(CallRecord(bridge_call_id, NOW)) if len(bridge_call_id) % 2 else None
 
 
 @asynccontextmanager
@@ -114,7 +122,7 @@ def url() -> Iterator[str]:
 
 @schema.parametrize()
 @settings(
-    max_examples=60,
+    max_examples=15,
     derandomize=True,
     database=None,
     deadline=None,
@@ -123,4 +131,6 @@ def url() -> Iterator[str]:
 )
 def test_api_is_as_described(case: schemathesis.Case[Any], url: str):
     """Every answer has a status, a content type and a body that the description foresees, to good requests and to bad ones."""
-    case.call_and_validate(base_url=url, headers=OWNER)
+    # Which texts are times, and which are cursors, no schema can say; a text that is none is a 400.
+    unsaid: list[Any] = [positive_data_acceptance] if case.operation.label == "GET /api/v1/calls" else []
+    case.call_and_validate(base_url=url, headers=OWNER, excluded_checks=unsaid)
