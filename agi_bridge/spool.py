@@ -45,8 +45,10 @@ class Spool:
             path = folder / f"{name}.{attempt}{_SUFFIX}"
             with suppress(FileExistsError):
                 descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                return cls(path, descriptor, limit_bytes)
+                # Until we hold it, another process may take it for abandoned, and delete it, empty as it is.
+                if _held(descriptor, path):
+                    return cls(path, descriptor, limit_bytes)
+                os.close(descriptor)
         raise FileExistsError(f"{folder} is full of spools")
 
     @classmethod

@@ -196,7 +196,8 @@ class Records:
                 self._spool = Spool.create(self._folder, name, self._settings.spool_limit_bytes)
             while self._queue:
                 while self._queue and len(batch) < self._settings.batch_limit:
-                    batch.append(self._queue.popleft())
+                    with suppress(IndexError):  # the other thread takes them too, where the spool could not be written
+                        batch.append(self._queue.popleft())
                 self._spool.append(b"".join(map(to_line, batch)))
                 batch.clear()
         except OSError as error:

@@ -46,6 +46,7 @@ _STATUSES: dict[type[BridgeError], int] = {
 }
 
 _LONGEST_TEXT = 1000
+_LONGEST_CALL_ID = 100
 
 
 class Looker(Protocol):
@@ -118,7 +119,7 @@ class Api:
         return await self._looker.calls(dict(request.query))
 
     async def _call(self, request: web.Request) -> Mapping[str, Any]:
-        record = await self._looker.call(request.match_info["bridge_call_id"])
+        record = await self._looker.call(_call_id(request))
         if record is None:
             raise NoSuchCall("there is no record of a call of that id")
         return record
@@ -132,7 +133,7 @@ class Api:
     async def _transfer(self, request: web.Request) -> Mapping[str, Any]:
         body = await json_object(request)
         sent_to = await self._verbs.transfer(
-            request.match_info["bridge_call_id"],
+            _call_id(request),
             _text(body, "to", needed=True),
             _text(body, "reason"),
             _text(body, "summary"),
@@ -140,7 +141,7 @@ class Api:
         return {"done": True, "to": sent_to.name}
 
     async def _hang_up(self, request: web.Request) -> Mapping[str, Any]:
-        await self._verbs.hang_up(request.match_info["bridge_call_id"])
+        await self._verbs.hang_up(_call_id(request))
         return {"done": True}
 
     async def _originate(self, request: web.Request) -> Mapping[str, Any]:
@@ -148,6 +149,14 @@ class Api:
         to, rule = _text(body, "to", needed=True), _text(body, "rule", needed=True)
         started = await self._caller.originate(to, rule, _text(body, "agent"))
         return {"done": True, "bridge_call_id": started.bridge_call_id, "to": started.number}
+
+
+def _call_id(request: web.Request) -> str:
+    """Return the id in the path; raise NoSuchCall where it is longer than any of ours."""
+    call_id = request.match_info["bridge_call_id"]
+    if len(call_id) > _LONGEST_CALL_ID:
+        raise NoSuchCall(f"no call has an id of more than {_LONGEST_CALL_ID} characters")
+    return call_id
 
 
 def _text(body: Mapping[str, Any], key: str, *, needed: bool = False) -> str:

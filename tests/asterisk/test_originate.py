@@ -377,9 +377,11 @@ async def test_command_calls_through_the_running_bridge(customer: Customer):
 
 async def command(stage: Stage, token: str, *arguments: str) -> tuple[int, str, str]:
     """Run `agi-bridge originate`; return its exit code, and what it prints on both ways."""
+    program = Path(sys.executable).with_name("agi-bridge")
     url = "http://{}:{}".format(*stage.web.addresses[0])
     process = await asyncio.create_subprocess_exec(
-        *(str(Path(sys.executable).with_name("agi-bridge")), "originate", "--url", url, *arguments),
+        program,
+        *("originate", "--url", url, *arguments),
         env={**os.environ, "AGI_BRIDGE_TOKEN": token},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

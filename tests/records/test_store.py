@@ -322,7 +322,11 @@ def test_what_millis_says_finds_its_call(store: Store, report: Report):
 @pytest.mark.parametrize("name", ["bridge_call_id", "millis_call_id", "millis_session_id"])
 def test_what_is_about_no_known_call_waits_for_it(store: Store, name: str):
     """The end of a call may come before anything else of it is written; nobody sees a record until then."""
-    report = of_session("c1") if name == "bridge_call_id" else of_session(**{name: "x1"})
+    report = {
+        "bridge_call_id": of_session("c1"),
+        "millis_call_id": of_session(millis_call_id="x1"),
+        "millis_session_id": of_session(millis_session_id="x1"),
+    }[name]
     assert store.write([report, report]) == 0
     assert (ids(store), store.unmatched()) == ([], 1)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -31,18 +30,10 @@ from agi_bridge.transfer import Transfer
 from agi_bridge.web.api import Api
 from agi_bridge.web.guard import Guard
 from agi_bridge.web.server import WebServer
-from tests.web.asking import Clock, ask, bearer, web_server
+from tests.web.asking import Clock, Dialled, ask, bearer, web_server
 
 READER, OWNER = bearer("reader"), bearer("owner")
 LIVE = [{"bridge_call_id": "abc", "pbx": "hq", "uniqueid": "1.2", "channels": []}]
-
-
-@dataclass(frozen=True)
-class Started:
-    """A call that is being dialled."""
-
-    bridge_call_id: str
-    number: str
 
 
 class FakeBridge:
@@ -56,12 +47,8 @@ class FakeBridge:
         self._do("transfer", bridge_call_id, name, reason, summary)
         return Transfer(name, "q,600,1", 30)
 
-    async def hang_up(self, bridge_call_id: str) -> None:
+    async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None:
         self._do("hangup", bridge_call_id)
-
-    async def originate(self, to: str, rule_name: str, agent_id: str = "") -> "Started":
-        self._do("originate", to, rule_name, agent_id)
-        return Started("abc", "+1555")
 
     def live_calls(self) -> list[Mapping[str, Any]]:
         return list(LIVE)
@@ -69,6 +56,10 @@ class FakeBridge:
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]:
         self._do("route", did, caller, context, channel)
         return {"rule": "sales"}
+
+    async def originate(self, to: str, rule_name: str, agent_id: str = "") -> Dialled:
+        self._do("originate", to, rule_name, agent_id)
+        return Dialled(to)
 
     async def calls(self, query: Mapping[str, str]) -> Mapping[str, Any]:
         self._do("calls", *(f"{name}={text}" for name, text in query.items()))
@@ -216,6 +207,29 @@ async def test_bad_body_is_one_clear_error(body: object, message: str):
     assert bridge.asked == []
 
 
+async def test_call_is_started_by_who_may_act():
+    """The number, the rule and, if anybody wants another than the rule's, the agent; the answer has the call's id."""
+    bridge = FakeBridge()
+    async with api(bridge) as server:
+        body = {"to": "5551230001", "rule": "reminders"}
+        assert (await ask(server, "POST", "/api/v1/originate", body, **READER))[0] == 403
+        status, said = await ask(server, "POST", "/api/v1/originate", body, **OWNER)
+        assert (status, said["done"], set(said)) == (200, True, {"done", "bridge_call_id", "to"})
+        assert (await ask(server, "POST", "/api/v1/originate", {"to": "1"}, **OWNER))[0] == 400
+
+    assert bridge.asked == [("originate", "5551230001", "reminders", "")]
+
+
+async def test_id_that_is_longer_than_any_is_of_no_call():
+    """Nothing is looked up for it, and nothing done."""
+    bridge = FakeBridge()
+    async with api(bridge) as server:
+        for method, path in (("GET", ""), ("POST", "/hangup")):
+            status, said = await ask(server, method, f"/api/v1/calls/{'a' * 101}{path}", **OWNER)
+            assert (status, said["error"]["code"]) == (404, "no-such-call")
+    assert bridge.asked == []
+
+
 async def test_unknown_paths_and_methods_have_the_same_shape_of_error():
     """Whatever goes wrong, a program finds code and message in one place."""
     async with api(FakeBridge()) as server:
@@ -224,16 +238,3 @@ async def test_unknown_paths_and_methods_have_the_same_shape_of_error():
         }
         status, said = await ask(server, "DELETE", "/api/v1/live")
     assert (status, said["error"]["code"]) == (405, "method-not-allowed")
-
-
-async def test_call_is_started_and_named():
-    """Whoever asks for a call gets its id and the number that is dialled; rule and number must be given."""
-    bridge = FakeBridge()
-    async with api(bridge) as server:
-        body = {"to": "555", "rule": "reminder", "agent": "-N"}
-        answer = await ask(server, "POST", "/api/v1/originate", body, **OWNER)
-        status, said = await ask(server, "POST", "/api/v1/originate", {"to": "555"}, **OWNER)
-
-    assert answer == (200, {"done": True, "bridge_call_id": "abc", "to": "+1555"})
-    assert (status, said["error"]["message"]) == (400, "rule is missing")
-    assert bridge.asked == [("originate", "555", "reminder", "-N")]

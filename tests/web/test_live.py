@@ -15,7 +15,7 @@ from agi_bridge.transfer import Transfer
 from agi_bridge.web.api import Api
 from agi_bridge.web.guard import Guard
 from agi_bridge.web.live import ask_about_call, live_calls
-from tests.web.asking import Clock, web_server
+from tests.web.asking import Clock, Dialled, web_server
 
 TOKENS = (
     Token("looker", frozenset({Scope.READ}), digest("looker")),
@@ -28,24 +28,33 @@ class Worker:
     """A bridge with some calls, which does what it is asked, or fails as planted."""
 
     def __init__(self, *calls: str, error: BridgeError | None = None) -> None:
-        self.calls, self.error = calls, error
+        self.ids, self.error = calls, error
         self.done: list[tuple[str, ...]] = []
 
     async def transfer(self, bridge_call_id: str, name: str, reason: str = "", summary: str = "") -> Transfer:
         self._do("transfer", bridge_call_id, name, reason, summary)
         return Transfer(name, "q,600,1", 30)
 
-    async def hang_up(self, bridge_call_id: str) -> None:
+    async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None:
         self._do("hangup", bridge_call_id)
 
     def live_calls(self) -> list[Mapping[str, Any]]:
-        return [{"bridge_call_id": call, "pbx": "hq", "uniqueid": "1.2", "channels": []} for call in self.calls]
+        return [{"bridge_call_id": call, "pbx": "hq", "uniqueid": "1.2", "channels": []} for call in self.ids]
 
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]:
         return {}
 
+    async def originate(self, to: str, rule_name: str, agent_id: str = "") -> Dialled:
+        return Dialled(to)
+
+    async def calls(self, query: Mapping[str, str]) -> Mapping[str, Any]:
+        return {}
+
+    async def call(self, bridge_call_id: str) -> Mapping[str, Any] | None:
+        return None
+
     def _do(self, *what: str) -> None:
-        if what[1] not in self.calls:
+        if what[1] not in self.ids:
             raise NoSuchCall("there is no call of that id now")
         if self.error:
             raise self.error
@@ -59,7 +68,7 @@ async def running(*workers: Worker) -> AsyncIterator[list[Address]]:
     async with AsyncExitStack() as stack:
         addresses = []
         for worker in workers:
-            routes = Api(Guard(TOKENS, settings, Clock()), worker, worker, "1").routes()
+            routes = Api(Guard(TOKENS, settings, Clock()), worker, worker, worker, "1").routes()
             server = await stack.enter_async_context(web_server(settings, routes))
             addresses.append(Address(*server.addresses[0]))
         yield addresses
