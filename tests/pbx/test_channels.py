@@ -274,3 +274,15 @@ def test_event_that_says_a_thing_twice_is_not_believed():
     with pytest.raises(AmiNonsense):
         channels.hear(Message({"event": ("Hangup",), "uniqueid": (CALLER, "9.9"), "linkedid": (CALLER,)}))
     assert up(channels) == [CALLER]
+
+
+def test_call_that_we_make_is_followed_before_it_has_a_channel():
+    """Its first event names the channel; and a call that does not come about is dropped."""
+    channels = Channels(100)
+    channels.follow("ours", "", CALLER)
+    assert channels.call("ours").caller.name == ""
+    heard(channels, "Newchannel", state="Down")
+    assert channels.call("ours").caller.name == TRUNK
+    channels.drop("ours")
+    channels.drop("never known")
+    assert (channels.calls, channels.up) == (0, 0)
