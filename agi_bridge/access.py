@@ -31,7 +31,8 @@ class Token:
 
 def digest(token: str) -> str:
     """Return the hash of a token, as the configuration holds it."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    # A header need not be UTF-8; aiohttp keeps what is not as surrogates.
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
 
 
 def holder(tokens: Iterable[Token], presented: str) -> Token | None:

@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import structlog
 
@@ -26,21 +26,34 @@ from agi_bridge.agi.server import AgiServer
 from agi_bridge.bridge import Bridge
 from agi_bridge.changes import Reloaded, changes, values
 from agi_bridge.control import Control, LiveCall
+from agi_bridge.dialplan import safe_call_id
 from agi_bridge.dry_run import imagined_call, route_facts
-from agi_bridge.errors import CannotListen, ConfigError
+from agi_bridge.errors import CannotListen, ConfigError, RecordsError
+from agi_bridge.events.sender import Sender
+from agi_bridge.events.webhooks import Webhooks
+from agi_bridge.ledger import Ledger
+from agi_bridge.millis.backfill import Backfill, ended_sessions
 from agi_bridge.millis.client import MillisClient
 from agi_bridge.millis.regions import Regions
 from agi_bridge.millis.sessions import MillisSessions
+from agi_bridge.outbound import Outbound
 from agi_bridge.pbx.pbxs import Pbxs
+from agi_bridge.records.export import as_object
+from agi_bridge.records.joining import without_transcript
 from agi_bridge.records.keeper import Records
+from agi_bridge.records.lookup import SqlLookup
 from agi_bridge.records.place import state_folder
+from agi_bridge.records.reader import RecordReader
+from agi_bridge.records.selection import asked_page, cursor_after
 from agi_bridge.routing import choose_route
 from agi_bridge.systemd import Notifier, listening_sockets, watchdog_seconds
 from agi_bridge.web.api import Api
 from agi_bridge.web.guard import Guard
+from agi_bridge.web.lookup import HttpLookup
 from agi_bridge.web.metrics import Metrics
+from agi_bridge.web.millis_webhooks import MillisWebhooks
 from agi_bridge.web.server import WebServer
-from agi_bridge.web.snapshot import PbxState, RecordsState, Snapshot
+from agi_bridge.web.snapshot import PbxState, RecordsState, Snapshot, WebhookState
 from agi_bridge.web.tools import Tools
 from agi_bridge.workers import DRAIN, INSIST, Place, Workers, place_from_environ
 
@@ -49,11 +62,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from agi_bridge.config import Config, RecordSettings
+    from agi_bridge.bridge import Recorder
+    from agi_bridge.call import Report
+    from agi_bridge.config import Config, PrefetchSettings, RecordSettings
+    from agi_bridge.events.outbox import Outbox
     from agi_bridge.pbx.connection import Connection
     from agi_bridge.records.store import Store
 
 log = structlog.get_logger(__name__)
+
+Found = TypeVar("Found")
 
 # What only a restart changes, besides what the parts themselves name.
 _FIXED_KEYS = (
@@ -99,6 +117,7 @@ class Service:
         self.millis = millis_client(config)
         self.regions = Regions(self.millis, config.millis, time.monotonic)
         self.records = open_records(config.records, config_file, self._place) if config.records.enabled else None
+        self.webhooks = Webhooks(config.webhooks, event_folder(config.records, config_file), Sender())
         self.pbxs = Pbxs(config.pbxs, time.monotonic)
         self.bridge = Bridge(
             config,
@@ -106,15 +125,42 @@ class Service:
             now=lambda: datetime.now(UTC),
             clock=time.monotonic,
             meter=metrics,
-            recorder=self.records,
+            recorder=Reports(*([self.records] if self.records else []), self.webhooks),
             watcher=self.pbxs,
         )
+        self.reader = open_reader(config.records, config_file) if config.records.enabled else None
+        self.lookup = open_lookup(config.prefetch)
+        self.backfill = Backfill(
+            self.millis,
+            lambda: self.config.backfill,
+            lambda: [(account, region) for account in self.config.api_keys for region in self._regions_in_use()],
+            self._first_without_millis,
+            self._add_report,
+        )
         self.sessions = MillisSessions()
-        self.control = Control(config.transfers, CallsIn(self.pbxs))
+        self.control = Control(config.transfers, CallsIn(self.pbxs, self.reader))
+        self.outbound = Outbound(
+            config,
+            self._ledger(config),
+            self.pbxs.connections,
+            self.control.counts,
+            now=lambda: datetime.now(UTC),
+            meter=metrics,
+            recorder=self.records,
+        )
         self.guard = Guard(config.tokens, config.web, time.monotonic)
+        self.millis_webhooks = MillisWebhooks(
+            self.guard,
+            self.sessions,
+            self.records,
+            self.lookup,
+            lookup_seconds=config.prefetch.timeout_seconds,
+            value_limit_characters=config.metadata.value_limit_characters,
+        )
         routes = [
             *Tools(self.guard, self.control, self).routes(),
-            *Api(self.guard, self.control, self, __version__).routes(),
+            *self.millis_webhooks.routes(),
+            *Api(self.guard, self.control, self, self.outbound, __version__).routes(),
         ]
         self.web = WebServer(config.web, self._place.number, self.snapshot, metrics.text, self.reload, routes)
         self.agi = AgiServer(config.agi, self.bridge.handle, sockets=sockets, reuse_port=self._place.of > 1)
@@ -125,10 +171,18 @@ class Service:
         async with AsyncExitStack() as stack:
             if self.records is not None:
                 await stack.enter_async_context(self.records)
+            if self.reader is not None:
+                await stack.enter_async_context(self.reader)
+            if self.lookup is not None:
+                await stack.enter_async_context(self.lookup)
+            await stack.enter_async_context(self.webhooks)
             await stack.enter_async_context(self.millis)
             probing = self.regions.probing(lambda: next(iter(self.config.api_keys)), self._regions_in_use)
             await stack.enter_async_context(probing)
+            if self.records is not None and self._place.number == 1:
+                await stack.enter_async_context(_beside(self.backfill.run()))
             await stack.enter_async_context(self.pbxs)
+            await stack.enter_async_context(self.outbound)
             await stack.enter_async_context(self.web)
             await stack.enter_async_context(self.agi)
             self._stack = stack.pop_all()
@@ -160,15 +214,50 @@ class Service:
             region_states=self.regions.states(),
             region_changes=self.regions.changes,
             control=self.control.counts,
+            millis_webhooks=self.millis_webhooks.counts,
             http_refusals=self.guard.counts,
             http_refused_connections=self.web.refused_connections,
             records=_state_of(self.records) if self.records else None,
             pbxs={name: pbx_state(connection) for name, connection in self.pbxs.connections.items()},
+            webhooks={name: _webhook_state(outbox) for name, outbox in self.webhooks.outboxes.items()},
         )
 
     async def bridge_call_id(self, session_id: str) -> str:
         """Return our id of the call that Millis knows by *session_id*, "" where it is not known."""
-        return self.sessions.bridge_call_id(session_id)
+        if known := self.sessions.bridge_call_id(session_id):
+            return known
+        if not session_id.isprintable() or not session_id or self.reader is None:
+            return ""
+        record = await self.reader.ask(lambda store: store.call_of_session(session_id))
+        return record.bridge_call_id if record else ""
+
+    async def calls(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Return a page of records as *query* asks for it; raise ValueError or RecordsError. For the web side."""
+        page = asked_page(query, self.config.rules.numbers, datetime.now(UTC))
+        found = await self._read(
+            lambda store: store.page(page.selection, page.limit + 1, newest_first=True, after=page.after)
+        )
+        shown = found[: page.limit]
+        more = cursor_after(shown[-1].received_at, shown[-1].bridge_call_id) if len(found) > len(shown) else None
+        return {"calls": [as_object(record) for record in shown], "next": more}
+
+    async def call(self, bridge_call_id: str) -> dict[str, Any] | None:
+        """Return one record, None where there is none; raise RecordsError. For the web side."""
+        known = safe_call_id(bridge_call_id)
+        record = await self._read(lambda store: store.call(known)) if known else None
+        return as_object(record) if record else None
+
+    async def _read(self, question: Callable[[Store], Found]) -> Found:
+        if self.reader is None:
+            raise RecordsError("records are switched off: enabled under [records]")
+        return await self.reader.ask(question)
+
+    async def _first_without_millis(self, since: datetime, until: datetime) -> datetime | None:
+        return await self._read(lambda store: store.first_without_millis(since, until))
+
+    def _add_report(self, report: Report) -> None:
+        if self.records is not None:
+            self.records.add(report)
 
     def live_calls(self) -> list[dict[str, Any]]:
         """Return the calls that are up in the PBXs, as this process follows them; for the web side."""
@@ -195,6 +284,12 @@ class Service:
         """Return what would become of a call; for the web side."""
         call = imagined_call(self.config, "(given to each call)", did, caller, context, channel, ())
         return route_facts(self.config, call, choose_route(self.config.rules, call), datetime.now(UTC))
+
+    def _ledger(self, config: Config) -> Ledger:
+        """Return the count of the calls that we start; all workers, and the bridge after this one, count in one file."""
+        named = config.originate.folder if config.originate else None
+        folder = Path(self._config_file).parent / named if named else state_folder(os.environ)
+        return Ledger(folder, lambda: datetime.now(UTC))
 
     def _regions_in_use(self) -> set[str]:
         """Return the regions that rules name; none where no key is needed, because every rule rejects."""
@@ -237,7 +332,9 @@ class Service:
         self.millis.reconfigure(fresh.millis, _keys(fresh))
         self.regions.reconfigure(fresh.millis)
         self.pbxs.reconfigure(fresh.pbxs)
+        self.webhooks.reconfigure(fresh.webhooks)
         self.control.reconfigure(fresh.transfers)
+        self.outbound.reconfigure(fresh, self._ledger(fresh))
         self.guard.reconfigure(fresh.tokens, fresh.web)
         self.bridge.reconfigure(fresh)
         self.config = fresh
@@ -248,19 +345,42 @@ class Service:
         return done
 
 
-class CallsIn:
-    """Finds a live call of this process in its PBX; `control` asks."""
+class Reports:
+    """Hands each report of a call to all who make something of it; what goes wrong with one does not reach the next."""
 
-    def __init__(self, pbxs: Pbxs) -> None:
-        self._pbxs = pbxs
+    def __init__(self, *takers: Recorder) -> None:
+        self._takers = takers
+
+    def add(self, report: Report) -> None:
+        """Hand over; neither waits nor raises."""
+        for taker in self._takers:
+            try:
+                taker.add(report)
+            except Exception:
+                log.exception("a report was not taken", bridge_call_id=report.bridge_call_id)
+
+
+class CallsIn:
+    """Finds a live call in its PBX; `control` asks. Where this process does not follow it, the records say where to look."""
+
+    def __init__(self, pbxs: Pbxs, reader: RecordReader | None = None) -> None:
+        self._pbxs, self._reader = pbxs, reader
 
     async def find(self, bridge_call_id: str) -> LiveCall | None:
-        """Return the call if its caller is there."""
+        """Return the call if its caller is there; raise AmiError where the PBX is not to be asked, RecordsError."""
         for connection in self._pbxs.connections.values():
             call = connection.channels.call(bridge_call_id)
             if call is not None and call.caller is not None and not call.caller.hung_up:
                 return LiveCall(bridge_call_id, connection.ami, call.caller.name)
-        return None
+        record = None
+        if self._reader is not None and safe_call_id(bridge_call_id):
+            record = await self._reader.ask(lambda store: store.call(bridge_call_id))
+        pbx = self._pbxs.connections.get(record.pbx or "") if record else None
+        if record is None or pbx is None:
+            return None
+        channels = await pbx.ami.core_show_channels()
+        name = next((channel.name for channel in channels if channel.uniqueid == record.uniqueid), None)
+        return None if name is None else LiveCall(bridge_call_id, pbx.ami, name)
 
 
 @asynccontextmanager
@@ -283,9 +403,42 @@ def open_records(settings: RecordSettings, config_file: str, place: Place) -> Re
     return Records(settings, folder, partial(open_store, settings, folder), forgets=place.number == 1)
 
 
+def open_reader(settings: RecordSettings, config_file: str) -> RecordReader:
+    """Return what reads the records, once it is entered."""
+    folder = record_folder(settings, config_file)
+    return RecordReader(partial(open_store, settings, folder, for_reading=True), settings.read_timeout_seconds)
+
+
+def open_lookup(settings: PrefetchSettings) -> HttpLookup | SqlLookup | None:
+    """Return what looks up callers, once it is entered; None where the configuration wants none."""
+    if settings.url:
+        return HttpLookup(settings)
+    return SqlLookup(settings) if settings.sql else None
+
+
+async def backfilled(config: Config, store: Store, since: datetime) -> dict[str, int]:
+    """Ask Millis for the ends of the calls *since* then, and join them; return what came of it. For the command."""
+    found = changed = 0
+    drops, masks = config.records.drop_transcripts_after_days == 0, config.records.mask_numbers_after_days == 0
+    regions = {region for rule in config.rules.rules if not rule.reject for region in rule.agent.regions}
+    async with millis_client(config) as client:
+        for account in config.api_keys:
+            for region in sorted(regions):
+                async for report in ended_sessions(client, config.backfill, account, region, since):
+                    found += 1
+                    kept = without_transcript(report) if drops else report
+                    changed += await asyncio.to_thread(store.write, [kept], mask_numbers=masks)
+    return {"ends_found": found, "records_changed": changed, "kept_aside": store.unmatched()}
+
+
 def record_folder(settings: RecordSettings, config_file: str, environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder of records; one that the configuration names is relative to the configuration's own."""
     return Path(config_file).parent / settings.folder if settings.folder else state_folder(environ)
+
+
+def event_folder(settings: RecordSettings, config_file: str) -> Path:
+    """Return where events wait for their targets: beside the records, kept or not."""
+    return record_folder(settings, config_file) / "events"
 
 
 def open_store(settings: RecordSettings, folder: Path, *, for_reading: bool = False) -> Store:
@@ -486,8 +639,13 @@ def _state_of(records: Records) -> RecordsState:
     )
 
 
+def _webhook_state(outbox: Outbox) -> WebhookState:
+    return WebhookState(dict(outbox.counts), outbox.queued, outbox.waiting_bytes, outbox.is_well)
+
+
 def _fixed_keys(config: Config) -> tuple[str, ...]:
-    return (*_FIXED_KEYS, *(f"records.{key}" for key in type(config.records).model_fields))
+    tables = {"records": config.records, "prefetch": config.prefetch}
+    return (*_FIXED_KEYS, *(f"{name}.{key}" for name, table in tables.items() for key in type(table).model_fields))
 
 
 def _status(config: Config) -> str:

@@ -134,7 +134,8 @@ class Visit:
     `config` is the one that held when the call came in. `to_tell` are the channel variables that the dialplan still has to
     be told, together with the status. `orphaned` is true while Millis may hold a registration that nobody dials, and
     `registration` is kept as long.
-    `setup_seconds` is known apart from the whole only where the verb goes on to dial. `reached_by` are the ways by which the
+    `setup_seconds` is known apart from the whole only where the verb goes on to dial; there `reported` is true once the set-up
+    has gone into the record, while the caller talks. `reached_by` are the ways by which the
     agent was reached at each attempt, the usual one included.
     """
 
@@ -164,6 +165,7 @@ class Visit:
     longest_dial_seconds: int = 0
     reached_by: set[Reason] = field(default_factory=set)
     detail: str = ""
+    reported: bool = False
 
     @property
     def watchdog(self) -> str:
@@ -220,7 +222,8 @@ class Visit:
             "reason": outcome.reason,
             "fallback_taken": outcome.status is Status.FALLBACK and not gone,
         }
-        return Report(self.bridge_call_id, self.received_at, facts)
+        passed = timedelta(seconds=ended - self.started if self.reported else 0)
+        return Report(self.bridge_call_id, self.received_at + passed, facts)
 
     def _after_dial(self, ended_at: datetime) -> dict[str, Fact]:
         dialstatus, answered_seconds = self.dial["dialstatus"] or None, _whole(self.dial["answered_seconds"])
@@ -240,7 +243,7 @@ class Visit:
         }
 
     def _decision(self, call: Call, ended: float) -> dict[str, Fact]:
-        agent = self.route.answering.agent if self.route and self.route.answering else None
+        agent = self.route.answering.agent_for(call) if self.route and self.route.answering else None
         return {
             "verb": self.verb,
             "linkedid": self.linkedid or None,
@@ -262,6 +265,7 @@ class Visit:
             "decided_seconds": _rounded(self.decided_seconds),
             "millis_seconds": _rounded(self.millis_seconds) or None,
             "registered_seconds": _rounded(self.registered_seconds),
+            "longest_seconds": self.longest_dial_seconds or None,
             "setup_seconds": _rounded(ended - self.started if self.setup_seconds is None else self.setup_seconds),
             "detail": self.detail or None,
         }
@@ -396,7 +400,9 @@ class Bridge:
     async def _set_up(self, session: Session, visit: Visit) -> Outcome:
         """Decide who answers, and see to it that the agent can be dialled; return how, or why nothing is dialled."""
         rules = visit.config.rules
-        did = await self._asked_did(session, visit.config)
+        is_outbound = session.request.arguments.get("direction") == "outbound"
+        # Where the called number stands in a call that came in says nothing of one that we made.
+        did = None if is_outbound else await self._asked_did(session, visit.config)
         call = visit.call = Call.from_request(session.request, rules.numbers, visit.bridge_call_id, did)
         self._follow(session, call)
         route = visit.route = choose_route(rules, call)
@@ -411,7 +417,7 @@ class Bridge:
 
         *failed_region* is the one whose agent leg was dialled in vain, "" for a call's first attempt. There is no third.
         """
-        agent, dialling = rule.agent, rule.dialling
+        agent, dialling = rule.agent_for(call), rule.dialling
         body = await self._registration(session, visit, call, agent)
         if rule.welcome and not failed_region:
             await self._welcome(session, visit, rule.welcome)
@@ -516,26 +522,30 @@ class Bridge:
             outcome = await self._set_up(session, visit)
         if outcome.status is not Status.OK:
             return outcome
-        outcome = await self._dial(session, visit)
+        outcome = await self._dial(session, visit, outcome)
         if outcome.status is Status.OK or outcome is LEFT_DURING_DIAL or not visit.redial:
             return outcome
         assert visit.call is not None and visit.route is not None and visit.route.rule is not None  # noqa: S101, PT018 - it was dialled
         visit.to_tell["TIMEOUT(absolute)"] = visit.watchdog
         try:
             async with session.caller_waiting():
-                await self._connect(session, visit, visit.call, visit.route.rule, visit.redial)
+                again = await self._connect(session, visit, visit.call, visit.route.rule, visit.redial)
         finally:
             # Where nothing is dialled any more, it must not cut off the fallback.
             visit.to_tell["TIMEOUT(absolute)"] = "0"
-        return await self._dial(session, visit)
+        return await self._dial(session, visit, again)
 
-    async def _dial(self, session: Session, visit: Visit) -> Outcome:
+    async def _dial(self, session: Session, visit: Visit, set_up: Outcome) -> Outcome:
         """Dial and return how that went. The watchdog would end the conversation, so until then it guards its longest end."""
         await session.set_variables(visit.to_tell | {"TIMEOUT(absolute)": str(visit.longest_dial_seconds)})
         visit.to_tell = {}
         visit.orphaned, visit.registration = False, None
+        now = self._clock()
         if visit.setup_seconds is None:
-            visit.setup_seconds = self._clock() - visit.started
+            visit.setup_seconds = now - visit.started
+        # Whoever asks for the call while it is up finds it in the records.
+        self._record(session, visit, set_up, now)
+        visit.reported = True
         try:
             await session.execute("Dial", visit.dial_arguments)
             visit.to_tell = {"TIMEOUT(absolute)": "0"}

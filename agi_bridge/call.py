@@ -27,6 +27,9 @@ NOT_SENT_WORDS = frozenset({"", "unknown", "unavailable"})
 # What carriers write for somebody who does not want to be known; chan_pjsip passes it on as if it were a number.
 WITHHELD_WORDS = frozenset({"anonymous", "restricted", "withheld", "private"})
 
+# What AMD() takes whoever answers for; it may not be sure.
+ANSWERED_BY = frozenset({"human", "machine", "unsure"})
+
 # Asterisk's own limit for an extension (AST_MAX_EXTENSION); an argument may be longer, a number cannot.
 _LONGEST_DID = 80
 
@@ -76,6 +79,13 @@ class Reason(StrEnum):
     AGENT_DROPPED = "agent-dropped"
     DIAL_REFUSED = "dial-refused"
     NEVER_DIALLED = "never-dialled"
+    END_NOT_REPORTED = "end-not-reported"
+    CALLED_ANSWERED = "called-answered"
+    CALLED_BUSY = "called-busy"
+    CALLED_NO_ANSWER = "called-no-answer"
+    CALLED_UNREACHABLE = "called-unreachable"
+    CALLED_UNKNOWN = "called-unknown"
+    ANSWERED_BY_MACHINE = "answered-by-machine"
     BUSY = "busy"
     AGI_PROTOCOL = "agi-protocol"
     AGI_TIMEOUT = "agi-timeout"
@@ -104,7 +114,7 @@ class Outcome:
         """Return what the dialplan does next; whatever is not a success or a refusal by rule is a fallback."""
         if self.result is Result.COMPLETED:
             return Status.OK
-        if self.reason is Reason.BLOCKED_CALLER:
+        if self.reason in (Reason.BLOCKED_CALLER, Reason.ANSWERED_BY_MACHINE):
             return Status.REJECT
         return Status.FALLBACK
 
@@ -149,6 +159,17 @@ class Call:
     language: str
     arguments: Mapping[str, str]
 
+    @property
+    def is_outbound(self) -> bool:
+        """Return whether we have called: then `did` is the number of whom we called, and `caller` are we."""
+        return self.arguments.get("direction") == "outbound"
+
+    @property
+    def answered_by(self) -> str:
+        """Return what answered an outbound call, "" where nobody listened for that."""
+        said = self.arguments.get("answered_by", "") if self.is_outbound else ""
+        return said if said in ANSWERED_BY else ""
+
     @classmethod
     def from_request(cls, request: Request, numbers: Numbers, bridge_call_id: str, did: str | None = None) -> Call:
         """Make the call out of an AGI environment.
@@ -182,13 +203,19 @@ class Call:
 class Report:
     """What one session, or later Millis, says of a call: names of a `CallRecord` and their values.
 
-    `at` is when the session began, in UTC. Where two reports of a call say different things, the later `at` counts, whichever
-    arrives first.
+    `at` is when the session began, in UTC; a session that dials reports a second time, at its end. Where two reports of a call
+    say different things, the later `at` counts, whichever arrives first. Millis may not know our id of the call: then
+    `bridge_call_id` is "", and its own ids among the facts say which call is meant.
     """
 
     bridge_call_id: str
     at: datetime
     facts: Mapping[str, Fact]
+
+    @property
+    def of_millis(self) -> bool:
+        """Return whether Millis says it, which does not make a call known."""
+        return "uniqueid" not in self.facts and bool({"millis_session_id", "millis_status"} & self.facts.keys())
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +252,7 @@ class CallRecord:
     millis_seconds: float | None = None
     registered_seconds: float | None = None
     setup_seconds: float | None = None
+    longest_seconds: int | None = None
     detail: str | None = None
     dialstatus: str | None = None
     hangup_cause: int | None = None
@@ -242,7 +270,9 @@ class CallRecord:
     millis_session_id: str | None = None
     millis_duration_seconds: float | None = None
     millis_cost: float | None = None
+    millis_cost_breakdown: str | None = None
     millis_status: str | None = None
+    millis_error: str | None = None
     transcript: str | None = None
     recording_url: str | None = None
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agi_bridge.config import Config
     from agi_bridge.routing import RuleBook
 
-_TABLES = ("agi", "web", "millis", "numbers", "metadata", "log", "records")
+_TABLES = ("agi", "web", "millis", "numbers", "metadata", "log", "records", "prefetch", "backfill")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,16 @@ class Reloaded:
 
 
 def changes(old: Config, new: Config) -> tuple[str, ...]:
-    """Return what changed, each as a key of the file, or a route or PBX by its name."""
+    """Return what changed, each as a key of the file, or a route, PBX or token by its name."""
     return (
         *_keys(old, new),
         *_accounts(old, new),
         *_pbxs(old, new),
         *_routes(old.rules, new.rules),
         *_transfers(old, new),
+        *_webhooks(old, new),
+        *_originate(old, new),
+        *_tokens(old, new),
     )
 
 
@@ -56,6 +59,8 @@ def _accounts(old: Config, new: Config) -> Iterator[str]:
         yield "the secret of AGI requests"
     if old.records.database != new.records.database and old.records.url == new.records.url:
         yield "the password of records"
+    if old.prefetch.secrets != new.prefetch.secrets:
+        yield "a secret of prefetch"
     for name in sorted(old.api_keys.keys() | new.api_keys.keys()):
         if old.api_keys.get(name) != new.api_keys.get(name):
             yield f"the API key of account {name}"
@@ -86,6 +91,37 @@ def _routes(old: RuleBook, new: RuleBook) -> Iterator[str]:
         yield "defaults.fallback"
 
 
+def _originate(old: Config, new: Config) -> Iterator[str]:
+    if old.originate == new.originate:
+        return
+    if old.originate is None or new.originate is None:
+        yield f"originate {'added' if new.originate else 'removed'}"
+        return
+    for key in type(new.originate).model_fields:
+        if getattr(old.originate, key) != getattr(new.originate, key):
+            yield f"originate.{key}"
+
+
 def _transfers(old: Config, new: Config) -> Iterator[str]:
     if old.transfers != new.transfers:
         yield "the [[transfer]] list; the PBX has a list of its own, see agi-bridge asterisk-config"
+
+
+def _webhooks(old: Config, new: Config) -> Iterator[str]:
+    before, after = ({hook.name: hook for hook in config.webhooks} for config in (old, new))
+    yield from (f'webhook "{name}" removed' for name in before if name not in after)
+    for name, hook in after.items():
+        if name not in before:
+            yield f'webhook "{name}" added'
+        elif hook != before[name]:
+            yield f'webhook "{name}" changed'
+
+
+def _tokens(old: Config, new: Config) -> Iterator[str]:
+    before, after = ({token.name: token for token in config.tokens} for config in (old, new))
+    yield from (f'token "{name}" removed' for name in before if name not in after)
+    for name, token in after.items():
+        if name not in before:
+            yield f'token "{name}" added'
+        elif token != before[name]:
+            yield f'token "{name}" changed'

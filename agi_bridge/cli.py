@@ -59,12 +59,15 @@ from agi_bridge.simulator.asterisk import play_call
 from agi_bridge.simulator.channel import SimulatedChannel
 from agi_bridge.simulator.fault import ALLOWED_FAULTS, Fault
 from agi_bridge.simulator.millis import Received, SimulatedMillis
+from agi_bridge.simulator.millis_session import Target
 from agi_bridge.simulator.sip import AgentBehaviour, CallerBehaviour, SipAgent, place_call
+from agi_bridge.simulator.sip_leg import CallEvent
 from agi_bridge.simulator.sip_message import SipSyntaxError
 from agi_bridge.simulator.story import agent_step, audio_fault, story_teller
 from agi_bridge.simulator.tone import AGENT_TONE_HZ, HEARD_TONE_HZ
-from agi_bridge.tool_definition import tool_definitions
-from agi_bridge.web.client import ask_readiness, ask_reload, reachable
+from agi_bridge.tool_definition import tool_definitions, webhook_definitions
+from agi_bridge.web.client import ask_api, ask_readiness, ask_reload, reachable
+from agi_bridge.web.live import ask_about_call, live_calls
 
 T = TypeVar("T")
 
@@ -132,6 +135,11 @@ ChannelOption = Annotated[str, typer.Option("--channel", metavar="NAME", help="T
 UrlOption = Annotated[
     str | None, typer.Option("--url", metavar="URL", help="Where it listens, such as http://127.0.0.1:4574.")
 ]
+TokenFileOption = Annotated[
+    str | None,
+    typer.Option("--token-file", metavar="FILE", help="What holds the token; without it: AGI_BRIDGE_TOKEN."),
+]
+CallIdArgument = Annotated[str, typer.Argument(metavar="ID", help="Its bridge_call_id, or the beginning of it.")]
 ArgumentOption = Annotated[
     list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help="An AGI argument; repeatable.")
 ]
@@ -320,6 +328,83 @@ def reload(config_file: ConfigOption = None, url: UrlOption = None, as_json: Jso
 
 
 @commands.command()
+def live(
+    token_file: TokenFileOption = None,
+    config_file: ConfigOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show the calls that are up. Over the HTTP API; wants a token with the scope read."""
+    calls = live_calls(*_over_api(token_file, config_file, url))
+    if as_json:
+        _print_json(calls)
+        return DONE
+    for call in calls:
+        channels = ", ".join(f"{channel['name']} {channel['state']}" for channel in call["channels"])
+        typer.echo(f"{call['bridge_call_id']}  {call['pbx']}  {channels}")
+    if not calls:
+        typer.echo("no call is up")
+    return DONE
+
+
+@commands.command()
+def hangup(
+    call_id: CallIdArgument,
+    token_file: TokenFileOption = None,
+    config_file: ConfigOption = None,
+    url: UrlOption = None,
+) -> int:
+    """End a call. Over the HTTP API; wants a token with the scope control."""
+    addresses, token = _over_api(token_file, config_file, url)
+    typer.echo(f"{ask_about_call(addresses, token, call_id, 'hangup')} is ended")
+    return DONE
+
+
+@commands.command()
+def transfer(
+    call_id: CallIdArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of a [[transfer]].")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Shown before the caller's name.")] = "",
+    summary: Annotated[str, typer.Option("--summary", metavar="TEXT", help="For whoever answers.")] = "",
+    token_file: TokenFileOption = None,
+    config_file: ConfigOption = None,
+    url: UrlOption = None,
+) -> int:
+    """Send the caller on. Over the HTTP API; wants a token with the scope control."""
+    addresses, token = _over_api(token_file, config_file, url)
+    body = {"to": name, "reason": reason, "summary": summary}
+    done = ask_about_call(addresses, token, call_id, "transfer", body)
+    typer.echo(f"{done} is on its way to {name}")
+    return DONE
+
+
+@commands.command()
+def originate(
+    to: Annotated[str, typer.Option("--to", metavar="NUMBER", help="Whom to call, such as +15551230001.")],
+    rule: Annotated[str, typer.Option("--rule", metavar="NAME", help="The outbound rule whose agent is to speak.")],
+    agent: Annotated[
+        str, typer.Option("--agent", metavar="ID", help="Another agent, of those that the rule allows.")
+    ] = "",
+    token_file: TokenFileOption = None,
+    config_file: ConfigOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Call a number, and connect whoever answers with an agent. Over the HTTP API; wants a token with the scope control.
+
+    Prints the id of the call once the PBX dials.
+    """
+    addresses, token = _over_api(token_file, config_file, url)
+    body = {"to": to, "rule": rule, "agent": agent}
+    started = ask_api(addresses[0], "POST", "/api/v1/originate", token, body)
+    if as_json:
+        _print_json(started)
+    else:
+        typer.echo(f"{started['bridge_call_id']} is dialling {started['to']}")
+    return DONE
+
+
+@commands.command()
 def check(config_file: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Name all that is wrong with the configuration. Warnings stop nothing."""
     problems: Sequence[Problem] = ()
@@ -502,6 +587,23 @@ def calls(
 
 
 @commands.command()
+def backfill(
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help="From then on, written as for calls.")] = "24h",
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Ask Millis for the ends of past calls, and join them to the records. For webhooks that never came."""
+    loaded = _load(config_file)
+    settings, folder, _ = _record_settings(config_file)
+    began = _time(since, "--since")
+    assert began is not None  # noqa: S101 - it has a default
+    with closing(app.open_store(settings, folder)) as store:
+        done = _run(app.backfilled(loaded, store, began))
+    _print_facts(done, as_json)
+    return DONE
+
+
+@commands.command()
 def export(
     form: Annotated[Literal["csv", "jsonl"], typer.Option("--format", help="A table, or one JSON object a line.")],
     since: SinceOption = None,
@@ -574,11 +676,12 @@ def token(
 
 @commands.command()
 def millis_tools(config_file: ConfigOption = None) -> int:
-    """Print the tools of an agent at Millis, as JSON. To send its caller on, and to end the call."""
+    """Print what an agent at Millis needs, as JSON: tools to send its caller on and to end the call, and two webhooks."""
     loaded = _load(config_file, need_keys=False)
     if not loaded.web.public_url:
         raise ConfigError([Problem("web.public_url", "is missing", "the address at which Millis reaches the web port")])
-    _print_json(tool_definitions(loaded.web.public_url, loaded.transfers))
+    url = loaded.web.public_url
+    _print_json({"tools": tool_definitions(url, loaded.transfers)} | webhook_definitions(url))
     return DONE
 
 
@@ -596,6 +699,10 @@ def simulate_millis(
         bool,
         typer.Option("--agent", help="Play the agent too: answer the calls that come in at --sip-host, with a tone."),
     ] = False,
+    webhooks: Annotated[
+        str, typer.Option(metavar="URL", help="With --agent: a bridge's web port, to be told when calls begin and end.")
+    ] = "",
+    webhook_token: Annotated[str, typer.Option(metavar="TOKEN", help="The token for it, of the scope millis.")] = "",
     fault: Annotated[str, typer.Option(metavar="FAULT", help=f"Misbehave: {ALLOWED_FAULTS}.")] = "",
 ) -> int:
     """Play the Millis API, and print what it is asked. With --agent, the agent that answers the calls too."""
@@ -606,7 +713,8 @@ def simulate_millis(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--fault") from None
     sip_address = _address_option(sip_host, "--sip-host") if agent else None
-    _run(_simulate_millis(host, port, sip_host, sip_address, key, wanted))
+    target = Target(webhooks.rstrip("/"), webhook_token)
+    _run(_simulate_millis(host, port, sip_host, sip_address, key, wanted, target))
     return DONE
 
 
@@ -822,9 +930,22 @@ def _known_region(region: str | None) -> str | None:
 
 
 async def _simulate_millis(
-    host: str, port: int, sip_host: str, agent: config.Address | None, key: str | None, fault: Fault
+    host: str,
+    port: int,
+    sip_host: str,
+    agent: config.Address | None,
+    key: str | None,
+    fault: Fault,
+    webhooks: Target,
 ) -> None:
-    millis = SimulatedMillis(host, port, key=key, sip_host=sip_host, fault=fault, on_request=_print_request)
+    millis = SimulatedMillis(
+        host, port, key=key, sip_host=sip_host, fault=fault, on_request=_print_request, webhooks=webhooks
+    )
+
+    def on_event(event: CallEvent) -> None:
+        typer.echo(agent_step(event).sentence)
+        millis.sessions.hear(event)
+
     async with AsyncExitStack() as stack:
         if agent is not None:
             simulated = SipAgent(
@@ -832,7 +953,7 @@ async def _simulate_millis(
                 agent.port,
                 behaviour=AgentBehaviour(ring_seconds=_AGENT_RINGS_SECONDS, heard_hz=HEARD_TONE_HZ),
                 accepts=lambda user: any(user == issued["call_id"] for issued in millis.issued),
-                on_event=lambda event: typer.echo(agent_step(event).sentence),
+                on_event=on_event,
             )
             with _listening(agent, "--sip-host"):
                 await stack.enter_async_context(simulated)
@@ -947,10 +1068,14 @@ def _text(path: Path) -> str:
     except OSError as error:
         # Set by docker-compose.yml, for in the container the path has another name than outside.
         site = os.environ.get("AGI_BRIDGE_SITE")
-        hint = f"it belongs into the folder AGI_BRIDGE_SITE: {site}" if site else "name the file with --config"
+        hint = (
+            f"it belongs in the folder AGI_BRIDGE_SITE: {site}"
+            if site
+            else "name the file with --config, or write one with agi-bridge init"
+        )
         raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", hint)]) from None
     except UnicodeDecodeError:
-        raise ConfigError([Problem(str(path), "is not UTF-8 text")]) from None
+        raise ConfigError([Problem(str(path), "is not UTF-8 text", "save it as UTF-8")]) from None
 
 
 def _bytes(path: Path) -> bytes:
@@ -983,7 +1108,28 @@ def _workers(url: str | None, read: Callable[[], tuple[config.WebSettings, int]]
     try:
         return _each_worker([reachable(web.addresses(number)[0]) for number in range(1, count + 1)])
     except NotRunning as error:
-        raise NotRunning(f"{error}; {_IF_CHANGED}") from error
+        raise NotRunning(f"{error}; is it running? Or, {_IF_CHANGED}") from error
+
+
+def _over_api(token_file: str | None, config_file: str | None, url: str | None) -> tuple[list[config.Address], str]:
+    """Return where every worker of the running bridge is asked, and with which token."""
+    token = _api_token(token_file)
+    return _workers(url, lambda: _where_to_ask(config_file)), token
+
+
+def _api_token(token_file: str | None) -> str:
+    where, token = token_file or "AGI_BRIDGE_TOKEN", os.environ.get("AGI_BRIDGE_TOKEN", "").strip()
+    if token_file:
+        try:
+            token = _bytes(Path(token_file)).decode(errors="replace").strip()
+        except OSError as error:
+            raise ConfigError([Problem(where, f"cannot be read: {error.strerror}")]) from None
+    if not token:
+        hint = "set AGI_BRIDGE_TOKEN, or name a file with --token-file; `agi-bridge token` makes one"
+        raise ConfigError([Problem(where, "there is no token", hint)])
+    if not re.fullmatch("[!-~]+", token):
+        raise ConfigError([Problem(where, "holds signs that are in no token")])
+    return token
 
 
 def _where_to_ask(config_file: str | None) -> tuple[config.WebSettings, int]:

@@ -30,9 +30,12 @@ from pydantic import (
 from agi_bridge import dialplan, metadata, transfer
 from agi_bridge.access import Scope, Token
 from agi_bridge.agi.protocol import Limits, get_full_variable
+from agi_bridge.allowance import Allowance
 from agi_bridge.call import NOT_SENT_WORDS, WITHHELD_WORDS
 from agi_bridge.dialplan import SipUri
 from agi_bridge.errors import BadSipUri, ConfigError, Problem, UnsafeText
+from agi_bridge.events.event import EventType
+from agi_bridge.events.signature import key_of
 from agi_bridge.millis.models import REGIONS
 from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country
 from agi_bridge.routing import WITHHELD, Agent, Dialling, Rule, RuleBook, Welcome
@@ -55,6 +58,9 @@ _HTTP_URL = re.compile(
 _DATABASE_URL = re.compile(
     r"postgresql://(?:[^\s:/@?]*(?::(?P<password>[^\s/@]*))?@)?[^\s@]*|sqlite:////[^\s?]+", re.ASCII
 )
+
+# As SQLAlchemy reads it: not PostgreSQL's "::type", and not what is behind a backslash.
+_SQL_PARAMETER = re.compile(r"(?<![:\w\\]):(\w+)(?!:)", re.ASCII)
 
 # What a dialplan can hold and hand over as it is: no comma, semicolon, quote, bracket, dollar or percent sign.
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}", re.ASCII)
@@ -200,6 +206,12 @@ def _database_url(text: str) -> str:
     return text
 
 
+def _lookup_sql(text: str) -> str:
+    if unknown := sorted(set(_SQL_PARAMETER.findall(text)) - set(metadata.LOOKUP_NAMES)):
+        raise ValueError(f"there is no parameter :{unknown[0]}; there are: {', '.join(metadata.LOOKUP_NAMES)}")
+    return text
+
+
 def _host_pattern(text: str) -> str:
     if not re.fullmatch(r"(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?", text):
         raise ValueError("must be a host name, an IPv4 address, or *.domain")
@@ -248,11 +260,40 @@ def _caller(text: str) -> str:
     return _number(text)
 
 
+def _agent_id(text: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9_.-]{1,200}", text, re.ASCII):
+        raise ValueError("must be the id of an agent: letters, digits, '_', '.' and '-'")
+    return text
+
+
+def _own_number(text: str) -> str:
+    if not re.fullmatch(r"\+?[0-9]{3,15}", text, re.ASCII):
+        raise ValueError('must be a number of yours in digits, such as "+15551230001"')
+    return text
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"\+[1-9][0-9]{0,14}", text, re.ASCII):
+        raise ValueError('must be the beginning of a number in E.164, with its plus sign, such as "+1212"')
+    return text
+
+
 def _public_url(text: str) -> str:
     parts = urlsplit(text)
     if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
         raise ValueError('must be an address such as "https://pbx.example.com/agi-bridge", or ""')
     return text.rstrip("/")
+
+
+def _webhook_url(text: str) -> str:
+    _http_url(text)
+    return text
+
+
+def _event_type(text: str) -> str:
+    if text not in list(EventType):
+        raise ValueError(f"is no event; {_closest(text, EventType)}")
+    return text
 
 
 def _scheme(text: str) -> str:
@@ -481,10 +522,13 @@ class RecordSettings(_Table):
     queue_limit: Annotated[int, Field(ge=1)] = 10_000
     spool_limit_bytes: Annotated[int, Field(ge=65_536)] = 268_435_456
     write_timeout_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
+    read_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 3.0
     retry_seconds: Seconds = 30.0
     keep_days: Annotated[int, Field(ge=0, le=36_500)] = 365
     mask_numbers_after_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
     drop_transcripts_after_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
+    unmatched_keep_days: Annotated[int, Field(ge=1, le=36_500)] = 7
+    close_calls_after_seconds: Annotated[int, Field(ge=60, le=604_800)] = 600
 
     # Not keys: the password comes from `password_file`, or the whole address from the environment.
     _password: SecretStr = PrivateAttr(default=SecretStr(""))
@@ -502,6 +546,47 @@ class RecordSettings(_Table):
         if self._environ_url.get_secret_value():
             return self._environ_url, SecretStr("")
         return SecretStr(self.url or ""), self._password
+
+
+class PrefetchSettings(_Table):
+    """`[prefetch]`: what else Millis is told of a call when its agent begins, and where that is looked up."""
+
+    url: Annotated[str, AfterValidator(_http_url)] | None = None
+    token_file: str | None = None
+    sql: Annotated[str, AfterValidator(_lookup_sql)] | None = None
+    database_url: Annotated[str, AfterValidator(_database_url)] | None = None
+    password_file: str | None = None
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 1.0
+    lookup_limit: Annotated[int, Field(ge=1, le=1_000)] = 8
+    answer_limit_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = 65_536
+
+    # Not keys: what the two files say.
+    _token: SecretStr = PrivateAttr(default=SecretStr(""))
+    _password: SecretStr = PrivateAttr(default=SecretStr(""))
+
+    def with_secrets(self, token: SecretStr, password: SecretStr) -> PrefetchSettings:
+        """Return these settings with what no log may show."""
+        settings = self.model_copy()
+        settings._token, settings._password = token, password
+        return settings
+
+    @property
+    def secrets(self) -> tuple[SecretStr, SecretStr]:
+        """Return the token for `url` and the password for `database_url`, each "" where none is wanted."""
+        return self._token, self._password
+
+
+class BackfillSettings(_Table):
+    """`[backfill]`: how Millis is asked for what its webhooks have not told."""
+
+    every_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
+    wait_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
+    look_back_seconds: Annotated[int, Field(ge=60, le=2_592_000)] = 86_400
+    page_limit: Annotated[int, Field(ge=1, le=10_000)] = 100
+    page_size: Annotated[int, Field(ge=1, le=100)] = 20
+    pause_seconds: Annotated[float, Field(ge=0, le=600)] = 1.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 20.0
+    answer_limit_bytes: Annotated[int, Field(ge=65_536, le=268_435_456)] = 33_554_432
 
 
 class _RouteKeys(_Table):
@@ -543,6 +628,8 @@ class RouteSettings(_RouteKeys):
     channel: Patterns = []
     arguments: dict[str, Patterns] = {}
     reject: bool = False
+    direction: Literal["inbound", "outbound"] = "inbound"
+    agents: Annotated[list[Annotated[str, AfterValidator(_agent_id)]], BeforeValidator(_one_or_many)] = []
 
 
 class TransferSettings(_Table):
@@ -555,12 +642,74 @@ class TransferSettings(_Table):
     description: Annotated[str, Field(max_length=500)] = ""
 
 
+class OriginateSettings(_Table):
+    """`[originate]`: calls that we make, through which trunk, to whom and how often. Without it, none is made."""
+
+    pbx: str
+    trunk: Annotated[str, AfterValidator(dialplan.check_trunk)]
+    caller_id: Annotated[str, AfterValidator(_own_number)]
+    allow: Annotated[list[Annotated[str, AfterValidator(_prefix)]], BeforeValidator(_one_or_many)] = []
+    rate_limit_per_minute: Annotated[int, Field(ge=1, le=600)] = 10
+    daily_limit: Annotated[int, Field(ge=1, le=100_000)] = 100
+    ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 30
+    detect_machine: Literal["off", "hang-up", "connect"] = "off"
+    folder: str | None = None
+
+    @property
+    def allowance(self) -> Allowance:
+        """Return whom we may call, and how often."""
+        return Allowance(tuple(self.allow), self.rate_limit_per_minute, self.daily_limit)
+
+
 class TokenSettings(_Table):
     """`[[token]]`: somebody who may ask things of the bridge over HTTP."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")]
     scopes: Annotated[list[Literal["read", "control", "millis"]], BeforeValidator(_one_or_many), Field(min_length=1)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class WebhookSettings(_Table):
+    """`[[webhook]]`: a program that is told of calls: where, of what, and how hard it is tried."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    url: Annotated[str, AfterValidator(_webhook_url)]
+    plain_http_reason: Annotated[str, Field(max_length=200)] = ""
+    ca_file: str | None = None
+    secret_file: str | None = None
+    secret_env: str | None = None
+    events: Annotated[
+        list[Annotated[str, AfterValidator(_event_type)]], BeforeValidator(_one_or_many), Field(min_length=1)
+    ] = list(EventType)
+    numbers: Literal["masked", "full"] = "full"
+    timeout_seconds: Seconds = 10.0
+    retry_seconds: Seconds = 1.0
+    retry_limit_seconds: Seconds = 300.0
+    give_up_seconds: Annotated[float, Field(ge=1, le=2_592_000)] = 86_400.0
+    request_limit: Annotated[int, Field(ge=1, le=100)] = 4
+    queue_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    spool_limit_bytes: Annotated[int, Field(ge=65_536)] = 67_108_864
+    answer_limit_bytes: Annotated[int, Field(ge=1024, le=16_777_216)] = 65_536
+
+    # Not keys: they come from the environment and from files.
+    _secret: SecretStr = PrivateAttr(default=SecretStr(""))
+    _authority: str = PrivateAttr(default="")
+
+    def with_secret(self, secret: SecretStr, authority: str) -> WebhookSettings:
+        """Return these settings with what events are signed with, and the certificates of `ca_file`."""
+        settings = self.model_copy()
+        settings._secret, settings._authority = secret, authority
+        return settings
+
+    @property
+    def secret(self) -> SecretStr:
+        """Return what events are signed with."""
+        return self._secret
+
+    @property
+    def authority(self) -> str:
+        """Return the certificates that the target's own must come from, in PEM; "" for the machine's authorities."""
+        return self._authority
 
 
 class File(_Table):
@@ -574,11 +723,15 @@ class File(_Table):
     metadata: MetadataSettings = MetadataSettings()
     log: LogSettings = LogSettings()
     records: RecordSettings = RecordSettings()
+    prefetch: PrefetchSettings = PrefetchSettings()
+    backfill: BackfillSettings = BackfillSettings()
     defaults: DefaultSettings = DefaultSettings()
     pbx: list[PbxSettings] = []
     route: list[RouteSettings] = []
     transfer: list[TransferSettings] = []
+    originate: OriginateSettings | None = None
     token: list[TokenSettings] = []
+    webhook: list[WebhookSettings] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -592,12 +745,16 @@ class Config:
     metadata: MetadataSettings
     log: LogSettings
     records: RecordSettings
+    prefetch: PrefetchSettings
+    backfill: BackfillSettings
     rules: RuleBook
     transfers: tuple[Transfer, ...]
     tokens: tuple[Token, ...]
     api_keys: Mapping[str, SecretStr]
     warnings: tuple[Problem, ...]
     pbxs: tuple[PbxSettings, ...] = ()
+    webhooks: tuple[WebhookSettings, ...] = ()
+    originate: OriginateSettings | None = None
 
     def with_workers(self, count: int) -> Config:
         """Return the same configuration with another number of workers."""
@@ -703,10 +860,13 @@ class _Reader:
         self._warn_of_half_a_trial(rules)
         transfers = self._transfers()
         self._no_token_twice()
+        self._somebody_can_be_called()
         api_keys = self._api_keys(need_keys)
         secret = self._secret(need_secret)
         pbxs = self._pbxs(need_keys)
+        webhooks = self._webhooks(need_keys)
         records = self.records() if need_keys else file.records
+        prefetch = self._prefetch() if need_keys else file.prefetch
         if self.problems:
             raise ConfigError(self.problems)
         return Config(
@@ -717,12 +877,16 @@ class _Reader:
             file.metadata,
             file.log,
             records,
+            prefetch,
+            file.backfill,
             RuleBook(rules, numbers, default_fallback),
             transfers,
             self._tokens(),
             api_keys,
             tuple(self.warnings),
             pbxs,
+            webhooks,
+            file.originate,
         )
 
     def _problem(self, path: str, message: str, suggestion: str = "") -> None:
@@ -762,6 +926,7 @@ class _Reader:
         if "secret" in settings.arguments:
             self._problem(f"{where}: arguments", "no rule sees the argument secret", "give yours another name")
         self._question_fits(where, agent)
+        self._direction_fits(where, settings)
         return Rule(
             name=settings.name,
             fallback=chosen.get("fallback", ""),
@@ -775,7 +940,44 @@ class _Reader:
             channel=tuple(map(Pattern.compile, settings.channel)),
             arguments={name: tuple(map(Pattern.compile, texts)) for name, texts in settings.arguments.items()},
             reject=settings.reject,
+            is_outbound=settings.direction == "outbound",
+            agents=tuple(settings.agents),
         )
+
+    def _direction_fits(self, where: str, settings: RouteSettings) -> None:
+        """Report what a rule says that only one of the other direction can."""
+        if settings.direction == "inbound":
+            if settings.agents:
+                self._problem(f"{where}: agents", "is for outbound rules", 'add direction = "outbound"')
+            return
+        for key in ("did", "caller", "context", "channel", "arguments", "reject"):
+            if getattr(settings, key):
+                self._problem(f"{where}: {key}", "cannot stand in an outbound rule, which is chosen by its name")
+
+    def _somebody_can_be_called(self) -> None:
+        """Look at how [originate] and the rest fit together."""
+        originate, outbound = self.file.originate, [r.name for r in self.file.route if r.direction == "outbound"]
+        if originate is None:
+            if outbound and not any(problem.path.startswith("originate") for problem in self.problems):
+                self.warnings.append(
+                    Problem(f'route "{outbound[0]}"', "is outbound, but without [originate] nobody is called")
+                )
+            return
+        names = [pbx.name for pbx in self.file.pbx]
+        if originate.pbx not in names and not any(problem.path.startswith("pbx") for problem in self.problems):
+            self._problem(
+                "originate.pbx", f'there is no [[pbx]] with the name "{originate.pbx}"', _closest(originate.pbx, names)
+            )
+        if not originate.allow:
+            self.warnings.append(
+                Problem("originate.allow", "is empty, so nobody is called", 'such as allow = ["+1212"]')
+            )
+        if not outbound:
+            self.warnings.append(
+                Problem(
+                    "originate", "no rule is outbound, so nobody is called", 'a [[route]] with direction = "outbound"'
+                )
+            )
 
     def _tokens(self) -> tuple[Token, ...]:
         """Return who may ask over HTTP."""
@@ -924,7 +1126,7 @@ class _Reader:
         """Warn of rules, or numbers of rules, that an earlier rule takes for itself."""
         takes_all: str | None = None
         taken: dict[str, str] = {}
-        for settings in routes:
+        for settings in (each for each in routes if each.direction == "inbound"):
             where = f'route "{settings.name}"'
             if takes_all is not None:
                 self.warnings.append(
@@ -1121,6 +1323,29 @@ class _Reader:
                 self._problem("records.password_file", f"{records.password_file} is empty")
         return records.with_secrets(SecretStr(password), SecretStr(environ_url))
 
+    def _prefetch(self) -> PrefetchSettings:
+        """Return how callers are looked up, with what that needs."""
+        prefetch = self.file.prefetch
+        if prefetch.url and prefetch.sql:
+            self._problem("prefetch.sql", "stands beside url; keep one of the two")
+        if (prefetch.sql is None) != (prefetch.database_url is None):
+            missing, there = ("database_url", "sql") if prefetch.sql else ("sql", "database_url")
+            self._problem(f"prefetch.{missing}", f"is missing; {there} needs it")
+        if prefetch.url and _is_plain_http_elsewhere(prefetch.url):
+            self.warnings.append(
+                Problem("prefetch.url", "is asked for callers over the network unencrypted", "use https://")
+            )
+        secrets = (self._one_line(f"prefetch.{key}", getattr(prefetch, key)) for key in ("token_file", "password_file"))
+        return prefetch.with_secrets(*secrets)
+
+    def _one_line(self, path: str, name: str | None) -> SecretStr:
+        """Return the secret in a file, "" where none is named."""
+        content = self._read(path, name) if name is not None else ""
+        secret = (content or "").strip()
+        if name is not None and content is not None and not (secret and secret.isascii() and secret.isprintable()):
+            self._problem(path, f"{name} holds no secret on one line")
+        return SecretStr(secret)
+
     def _pbx_names(self) -> None:
         """Report a PBX that cannot be told from others."""
         seen: set[str] = set()
@@ -1226,6 +1451,57 @@ class _Reader:
             self._problem(path, f"{pbx.ami_ca_file} holds no certificate in PEM")
         return content or ""
 
+    def _webhooks(self, need_keys: bool) -> tuple[WebhookSettings, ...]:
+        """Return who is told of calls, each with its secret, after a look at where they are."""
+        seen: set[str] = set()
+        for hook in self.file.webhook:
+            where = f'webhook "{hook.name}"'
+            if hook.name in seen:
+                self._problem(where, "the name is given to two webhooks", "rename one of them")
+            seen.add(hook.name)
+            self._webhook_is_safe(where, hook)
+            if hook.retry_seconds > hook.retry_limit_seconds:
+                self._problem(f"{where}: retry_seconds", "is longer than retry_limit_seconds, which it grows to")
+        return tuple(self._signing(hook) if need_keys else hook for hook in self.file.webhook)
+
+    def _webhook_is_safe(self, where: str, hook: WebhookSettings) -> None:
+        """Report a webhook that would tell the network who calls whom."""
+        scheme, host = urlsplit(hook.url).scheme, urlsplit(hook.url).hostname or ""
+        if scheme == "https":
+            if hook.plain_http_reason:
+                self._problem(f"{where}: plain_http_reason", "is of no use with https", "take it out")
+        elif not _is_near(host):
+            hint = "use https; plain http is for this machine and for private networks"
+            self._problem(f"{where}: url", "would send numbers of callers over the network unencrypted", hint)
+        elif not hook.plain_http_reason:
+            hint = 'use https, or say why not, such as plain_http_reason = "the CRM is on this machine"'
+            self._problem(f"{where}: plain_http_reason", "is missing: what is sent can be read on the way", hint)
+
+    def _signing(self, hook: WebhookSettings) -> WebhookSettings:
+        """Return a webhook with its secret and its authority's certificates."""
+        where = f'webhook "{hook.name}"'
+        path, secret, unread = f"{where}: secret_file", self.environ.get(hook.secret_env or "", "").strip(), False
+        if secret:
+            path = hook.secret_env or path
+        elif hook.secret_file:
+            content = self._read(path, hook.secret_file)
+            secret, unread = (content or "").strip(), content is None
+        if not secret and not unread:
+            hint = f"set {hook.secret_env}" if hook.secret_env else "name a file in secret_file"
+            self._problem(path, "there is no secret to sign events with", hint)
+        elif secret:
+            try:
+                key_of(secret)
+            except ValueError as error:
+                hint = "such as `echo whsec_$(openssl rand -base64 32)` prints"
+                self._problem(path, f"the secret is of no use: {error}", hint)
+        authority = ""
+        if hook.ca_file is not None:
+            authority = self._read(f"{where}: ca_file", hook.ca_file) or ""
+            if authority and "-----BEGIN CERTIFICATE-----" not in authority:
+                self._problem(f"{where}: ca_file", f"{hook.ca_file} holds no certificate in PEM")
+        return hook.with_secret(SecretStr(secret), authority)
+
     def _key_suggestion(self, name: str) -> str:
         if name == DEFAULT_ACCOUNT:
             return "set MILLIS_API_KEY, or name a file in MILLIS_API_KEY_FILE or api_key_file"
@@ -1245,6 +1521,16 @@ def _is_here(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_near(host: str) -> bool:
+    """Return whether *host* is on this machine or in a private network; so is every name of one word, such as of a container."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        # What begins with a digit, the resolver may take for an address.
+        return host[:1].isalpha() and "." not in host
+    return any(address in ipaddress.ip_network(text) for text in PRIVATE_NETWORKS)
 
 
 def _meet(one: Address, other: Address) -> bool:
@@ -1289,7 +1575,7 @@ def _problem(found: Any, raw: Mapping[str, Any]) -> Problem:
         phone = "did" in place or "caller" in place
         hint = f'write "{value}"' + (' with its "+" and leading zeros' if phone else "")
         return Problem(path, f"the number {value} has no quotes", hint)
-    if kind == "list_type" and place in (("route",), ("pbx",), ("transfer",), ("token",)):
+    if kind == "list_type" and place in (("route",), ("pbx",), ("transfer",), ("token",), ("webhook",)):
         hint = f"write [[{path}]], with two brackets on each side"
         return Problem(path, f"is one table, but {'PBXs' if path == 'pbx' else path + 's'} are a list", hint)
     if kind == "value_error":
@@ -1326,7 +1612,7 @@ def _remove(place: Sequence[Any], raw: Any) -> None:
 def _path(place: Sequence[Any], raw: Mapping[str, Any]) -> str:
     """Return a place in the file as the operator knows it: a route or PBX by its name, list members counted from 1."""
     head = ""
-    if place[0] in ("route", "pbx") and len(place) > 1:
+    if place[0] in ("route", "pbx", "webhook") and len(place) > 1:
         table = raw[place[0]][place[1]]
         name = table.get("name") if isinstance(table, dict) else None
         head = f'{place[0]} "{name}"' if name and isinstance(name, str) else f"{place[0]} {place[1] + 1}"

@@ -35,10 +35,17 @@ log = structlog.get_logger(__name__)
 # Where the shipped dialplan takes over; the name of the list is the extension.
 _TRANSFER_PLACE = "millis-transfer,{},1"
 
+# Set by the dialplan once Dial has ended, for whatever reason: the caller is not the agent's any more.
+_AGENT_IS_GONE = "MILLIS_REPORTING"
+
+# Calls that were sent elsewhere and may not know it yet; beyond that the one known longest is forgotten.
+_MOST_MOVED = 10_000
+
 # The hangup cause of everyday (Q.850).
 _NORMAL_CLEARING = 16
 
 _ON_THE_WAY = "the caller is being sent elsewhere already"
+_WITH_SOMEBODY_ELSE = "the caller is with somebody else now"
 
 # The longest value that AMI and the dialplan carry without a thought.
 _LONGEST_SUMMARY = 250
@@ -74,7 +81,7 @@ class Control:
     def __init__(self, transfers: Iterable[Transfer], calls: LiveCalls) -> None:
         self._calls = calls
         self.counts = Counter[tuple[str, str]]()
-        self._being_moved: set[str] = set()
+        self._moved: dict[str, None] = {}
         self.reconfigure(transfers)
 
     def reconfigure(self, transfers: Iterable[Transfer]) -> None:
@@ -83,16 +90,18 @@ class Control:
 
     async def transfer(self, bridge_call_id: str, name: str, reason: str = "", summary: str = "") -> Transfer:
         """Send the caller to a destination of the list; return it. Raise ControlError or AmiError where it did not happen."""
-        with _Noted(self.counts, "transfer", bridge_call_id, transfer=name if name in self.transfers else ""):
+        with Noted(self.counts, "transfer", bridge_call_id, transfer=name if name in self.transfers else ""):
             wanted = self.transfers.get(name)
             if wanted is None:
                 known = ", ".join(self.transfers) or "none at all"
                 raise NoSuchTransfer(f"there is no such destination; there are: {known}")
             call = await self._found(bridge_call_id)
             # A second request would take the caller away from whoever has just answered.
-            if bridge_call_id in self._being_moved:
+            if bridge_call_id in self._moved:
                 raise AlreadyTransferred(_ON_THE_WAY)
-            self._being_moved.add(bridge_call_id)
+            if len(self._moved) >= _MOST_MOVED:
+                del self._moved[next(iter(self._moved))]
+            self._moved[bridge_call_id] = None
             try:
                 if await call.pbx.getvar("MILLIS_TRANSFER", call.channel):
                     raise AlreadyTransferred(_ON_THE_WAY)
@@ -101,14 +110,20 @@ class Control:
                 said = transfer.shown(summary, _LONGEST_SUMMARY)
                 await call.pbx.setvar(call.channel, "__MILLIS_TRANSFER_SUMMARY", said)
                 await call.pbx.redirect(call.channel, _TRANSFER_PLACE.format(wanted.name))
-            finally:
-                self._being_moved.discard(bridge_call_id)
+            except BaseException:
+                self._moved.pop(bridge_call_id, None)
+                raise
             return wanted
 
-    async def hang_up(self, bridge_call_id: str) -> None:
-        """End a call. Raise ControlError or AmiError where it did not happen."""
-        with _Noted(self.counts, "hangup", bridge_call_id):
+    async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None:
+        """End a call. Raise ControlError or AmiError where it did not happen.
+
+        An agent may say goodbye after it has sent its caller on: *by_agent*, only a caller who is still with it is hung up.
+        """
+        with Noted(self.counts, "hangup", bridge_call_id):
             call = await self._found(bridge_call_id)
+            if by_agent and (bridge_call_id in self._moved or await call.pbx.getvar(_AGENT_IS_GONE, call.channel)):
+                raise AlreadyTransferred(_WITH_SOMEBODY_ELSE)
             await call.pbx.hangup(call.channel, _NORMAL_CLEARING)
 
     async def _found(self, bridge_call_id: str) -> LiveCall:
@@ -118,7 +133,7 @@ class Control:
         return call
 
 
-class _Noted:
+class Noted:
     """Counts one request and writes its line, whatever comes of it; a channel that is gone means that the call is over."""
 
     def __init__(self, counts: Counter[tuple[str, str]], verb: str, bridge_call_id: str, **facts: str) -> None:

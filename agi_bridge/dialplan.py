@@ -39,6 +39,13 @@ _ENDPOINT = re.compile(r"[A-Za-z0-9_.-]{1,79}", re.ASCII)
 _DIAL_OPTIONS = re.compile(r"(?:[A-Za-z](?:\([A-Za-z0-9_:^*#.-]*\))?)*", re.ASCII)
 _SOUND = re.compile(r"[A-Za-z0-9_/.-]{1,200}(?:&[A-Za-z0-9_/.-]{1,200}){0,9}", re.ASCII)
 _MUSIC = re.compile(r"[A-Za-z0-9_-]{1,79}", re.ASCII)
+# No Local channel: a ringing that is passed through one after the answer is never taken back (app_dial.c), and whoever was
+# called hears nothing from then on.
+_TRUNK = re.compile(
+    r"PJSIP/\{(?:number|digits)\}@[A-Za-z0-9_.-]{1,79}"
+    r"|PJSIP/[A-Za-z0-9_.-]{1,79}/sip:\{(?:number|digits)\}@[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?(?:;transport=(?:udp|tcp|tls))?",
+    re.ASCII,
+)
 _CALL_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}", re.ASCII)
 
 # Keys that let one party transfer, park or hand the call on: whoever presses them dials through the PBX.
@@ -133,6 +140,20 @@ def check_endpoint(text: str) -> str:
     return text
 
 
+def check_trunk(text: str) -> str:
+    """Return *text* if it is the dial string of a trunk, with a place for the number; raise ValueError."""
+    if not _TRUNK.fullmatch(text):
+        raise ValueError(
+            "must be PJSIP/{number}@endpoint or PJSIP/endpoint/sip:{number}@host; {digits} is the number without its plus"
+        )
+    return text
+
+
+def through_trunk(trunk: str, number: str) -> str:
+    """Return what is dialled to reach *number*, in E.164, through *trunk*."""
+    return trunk.replace("{number}", number).replace("{digits}", number.removeprefix("+"))
+
+
 def check_dial_options(text: str, allow_feature_keys: bool) -> str:
     """Return *text* if a rule may add it to the options of Dial; raise ValueError with what is wrong."""
     if not _DIAL_OPTIONS.fullmatch(text):
@@ -188,6 +209,29 @@ def outcome_of_dial(dialstatus: str, hangup_cause: str = "", *, dropped: bool = 
     if dialstatus == "ANSWER" and dropped:
         return _DROPPED
     return _OUTCOMES.get(dialstatus, _NEVER_DIALLED)
+
+
+CALLED_ANSWERED = Outcome(Result.COMPLETED, Reason.CALLED_ANSWERED)
+# The PBX was asked to call, and then lost to us: it may have called all the same.
+CALLED_UNKNOWN = Outcome(Result.UNKNOWN, Reason.CALLED_UNKNOWN)
+_CALLED_UNREACHABLE = Outcome(Result.PBX, Reason.CALLED_UNREACHABLE)
+_CALLED = {
+    "BUSY": Outcome(Result.CALLER, Reason.CALLED_BUSY),
+    "NOANSWER": Outcome(Result.CALLER, Reason.CALLED_NO_ANSWER),
+}
+
+# What Dial would have said, by the hangup cause (Q.850): busy, no user responding, no answer, no circuit, congestion.
+_DIALSTATUS = {17: "BUSY", 18: "NOANSWER", 19: "NOANSWER", 34: "CONGESTION", 42: "CONGESTION"}
+
+
+def dialstatus_of_cause(hangup_cause: int | None) -> str:
+    """Return Dial's word for a call that was not answered; Originate has only the hangup cause."""
+    return _DIALSTATUS.get(hangup_cause or 0, "CHANUNAVAIL")
+
+
+def outcome_of_called(dialstatus: str) -> Outcome:
+    """Return how a call went that we made and nobody answered."""
+    return _CALLED.get(dialstatus, _CALLED_UNREACHABLE)
 
 
 def outcome_of_transfer(dialstatus: str) -> Outcome:

@@ -53,7 +53,7 @@ def route_facts(config: Config, call: Call, chosen: Route, now: datetime) -> dic
         facts |= {"MILLIS_STATUS": chosen.refusal.status, "MILLIS_REASON": chosen.refusal.reason}
     if chosen.answering is None:
         return facts | {"MILLIS_FALLBACK": chosen.fallback}
-    agent, dialling = chosen.answering.agent, chosen.answering.dialling
+    agent, dialling = chosen.answering.agent_for(call), chosen.answering.dialling
     # What only Asterisk can evaluate is shown as it is written.
     values = {expression: expression for expression in metadata.expressions(agent)}
     limit = config.metadata.value_limit_characters

@@ -4,9 +4,11 @@
     ├── ConfigError              the operator: the configuration, every problem at once
     ├── CannotListen             the operator: an address that is taken, or not ours
     ├── NotRunning               the operator: no bridge answers where one is asked
+    ├── ApiRefused               the operator: a running bridge does not do what a command asks of it
     ├── WorkerFailed             the operator: a worker process that did not start
     ├── RecordsError             the operator: the database of records is away, or cannot be ours
     │   └── RecordRefused        a record that the database does not take, whenever it is asked
+    ├── LookupFailed             the operator: what is asked about callers does not answer as it should
     ├── CannotPlace              the operator: Asterisk's files are not such that our part could be put into them
     ├── AgiError
     │   ├── AgiProtocolError     whoever connected: not AGI, or forged
@@ -22,12 +24,20 @@
     │   ├── AmiNonsense          whoever answered: not Asterisk's manager interface, or forged
     │   └── AmiRejected          Asterisk did not carry out an action
     │       ├── NoSuchChannel    the channel it was about is gone
+    │       ├── NotAnswered      nobody answered the call that was to be started
     │       └── NotPermitted     the operator: the manager user lacks a class
-    ├── ControlError             whoever asks something of a live call that cannot be
+    ├── ControlError             whoever asks for something, of a live call or for a new one, that cannot be
     │   ├── NoSuchCall           an id of no call of ours
     │   ├── CallOver             the call was over before it could be done
     │   ├── NoSuchTransfer       a destination that is not on the list
-    │   └── AlreadyTransferred   the caller is on the way elsewhere
+    │   ├── AlreadyTransferred   the caller is on the way elsewhere
+    │   ├── OriginateOff         the operator has not switched calls to others on
+    │   ├── NoSuchRule           no outbound rule of that name, or none that allows that agent
+    │   ├── NumberNotAllowed     a number that may not be called
+    │   ├── TooManyOriginates    the limit of a minute is reached
+    │   │   └── DailyLimitReached  or that of the day
+    │   └── CannotCount          the operator: the count of the day cannot be kept
+    ├── NotDelivered             a webhook's target: it did not take an event
     ├── UnsafeText               a text that must not reach an AGI command, an AMI action or a dial string
     └── MillisError
         ├── MillisUnreachable    no connection, or one that broke
@@ -51,6 +61,8 @@ from agi_bridge.call import Outcome, Reason, Result
 TOO_MANY_REQUESTS = 429
 # Bad gateway, unavailable, gateway timeout: what stands before the API says that the API is not there.
 GATEWAY_ERRORS = frozenset({502, 503, 504})
+# Who asks, where, and how often: what is wrong whatever is said.
+_NOT_ABOUT_THE_BODY = frozenset({401, 403, 404, 405, 410, TOO_MANY_REQUESTS, *GATEWAY_ERRORS})
 
 
 class BridgeError(Exception):
@@ -85,7 +97,19 @@ class CannotListen(BridgeError):
 
 
 class NotRunning(BridgeError):
-    """No bridge answers at the address, or something else does."""
+    """No bridge answers at the address, or something else does. *may_be_done* says that what was asked may have happened."""
+
+    def __init__(self, message: str, *, may_be_done: bool = False) -> None:
+        super().__init__(message)
+        self.may_be_done = may_be_done
+
+
+class ApiRefused(BridgeError):
+    """A running bridge said no, and *code* is its word for why."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class WorkerFailed(BridgeError):
@@ -98,6 +122,10 @@ class RecordsError(BridgeError):
 
 class RecordRefused(RecordsError):
     """The database is well, but does not take what it was given."""
+
+
+class LookupFailed(BridgeError):
+    """Nothing was found out about a caller; the call goes on without it."""
 
 
 class CannotPlace(BridgeError):
@@ -179,12 +207,18 @@ class NoSuchChannel(AmiRejected):
     """The channel is gone: the call is over, or it never was."""
 
 
+class NotAnswered(AmiRejected):
+    """The call that was to be started did not come about. `hangup_cause` is None where nobody said why."""
+
+    hangup_cause: int | None = None
+
+
 class NotPermitted(AmiRejected):
     """The user of the manager interface lacks a class that the action needs."""
 
 
 class ControlError(BridgeError):
-    """What was asked of a live call cannot be done; nothing has changed. The text is for whoever asked."""
+    """What was asked for cannot be done; nothing has changed. The text is for whoever asked."""
 
     code: ClassVar[str] = ""
 
@@ -211,6 +245,55 @@ class AlreadyTransferred(ControlError):
     """The caller is on the way elsewhere already."""
 
     code = "already-transferred"
+
+
+class NotDelivered(BridgeError):
+    """The target of a webhook did not take an event; *status* is what it answered, None where it did not."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def is_away(self) -> bool:
+        """Return whether another event would fare no better now."""
+        return self.status is None or self.status in _NOT_ABOUT_THE_BODY
+
+
+class OriginateOff(ControlError):
+    """There is no [originate] in the configuration."""
+
+    code = "originate-off"
+
+
+class NoSuchRule(ControlError):
+    """No outbound rule has that name, or it does not allow that agent."""
+
+    code = "no-such-rule"
+
+
+class NumberNotAllowed(ControlError):
+    """The number is none, or may not be called."""
+
+    code = "number-not-allowed"
+
+
+class TooManyOriginates(ControlError):
+    """As many calls were started within a minute as may be."""
+
+    code = "originate-rate-limit"
+
+
+class DailyLimitReached(TooManyOriginates):
+    """As many calls were started today as may be."""
+
+    code = "originate-daily-limit"
+
+
+class CannotCount(ControlError):
+    """Calls cannot be counted, so none is started."""
+
+    code = "cannot-count"
 
 
 class UnsafeText(BridgeError):

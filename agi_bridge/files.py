@@ -1,4 +1,5 @@
 """Files that the commands write for an administrator: whole or not at all, and what was there before stays beside it.
+Files of our own are written whole, too.
 
 Knows no configuration and no dialplan; whoever calls has the text, and tells the person what happened.
 """
@@ -31,6 +32,11 @@ def replace_text(path: Path, text: str, *, mode: int = 0o644) -> Path | None:
         _write(backup, former, like=target, mode=mode)
     _write(target, written, like=target if former is not None else None, mode=mode)
     return backup
+
+
+def replace_state(path: Path, text: str) -> None:
+    """Make *text* the content of a file of our own, which nobody edits; without a backup. Raises OSError, as above."""
+    _write(path, text.encode(), like=path if path.exists() else None, mode=0o640)
 
 
 def _write(path: Path, content: bytes, *, like: Path | None, mode: int) -> None:

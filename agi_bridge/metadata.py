@@ -33,12 +33,20 @@ STANDARD_NAMES = (
     "context",
     "language",
     "called_at",
+    "direction",
+    "answered_by",
 )
 
 # Millis flattens metadata next to names of its own (prefetch webhook) and fills two variables itself.
 RESERVED_NAMES = frozenset({"session_id", "agent_id", "from", "to", "FromPhone", "ToPhone"})
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+
+# By what a caller may be looked up: what Millis sends back of what it was told, and its own two.
+LOOKUP_NAMES = (*STANDARD_NAMES, "session_id", "agent_id")
+
+# Values that a lookup may add to a call.
+_MOST_LOOKED_UP = 50
 
 # What may stand for a number beside the metadata; E.164 allows 15 digits, international prefixes some more.
 _PHONE = re.compile(r"\+?[0-9]{1,24}", re.ASCII)
@@ -104,10 +112,29 @@ def build(
         "context": call.context,
         "language": call.language,
         "called_at": called_at.isoformat(timespec="milliseconds"),
+        "direction": "outbound" if call.is_outbound else "inbound",
+        "answered_by": call.answered_by,
     }
     for name, value in agent.metadata.items():
         metadata[name] = values.get(value, "") if is_expression(value) else value
     return {name: printable(value, limit_characters) for name, value in metadata.items()}
+
+
+def looked_up(found: Mapping[str, Any], limit_characters: int) -> dict[str, str]:
+    """Return what a lookup has found as metadata; what has no good name, is none of a text or number, or is ours is left out."""
+    metadata: dict[str, str] = {}
+    for name, value in found.items():
+        if isinstance(value, bool):
+            value = "true" if value else "false"
+        if (
+            isinstance(value, str | int | float)
+            and NAME.fullmatch(name)
+            and name not in RESERVED_NAMES
+            and name not in STANDARD_NAMES
+            and len(metadata) < _MOST_LOOKED_UP
+        ):
+            metadata[name] = printable(str(value), limit_characters)
+    return metadata
 
 
 def registration(call: Call, agent: Agent, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -66,6 +66,21 @@ class Numbers:
         return tuple(dict.fromkeys(candidates))
 
 
+def never_dialled(e164: str) -> str:
+    """Return why no program may dial a number of ours, whatever prefixes are allowed; "" where it may."""
+    number = phonenumbers.parse(e164)
+    national = phonenumbers.national_significant_number(number)
+    regions = phonenumbers.region_codes_for_country_code(number.country_code or 0)
+    # A short number with its country's code before it is still one to some carriers.
+    if phonenumbers.is_valid_short_number(number) or any(
+        phonenumbers.is_emergency_number(national, region) for region in regions
+    ):
+        return "is an emergency or short number"
+    if phonenumbers.number_type(number) == phonenumbers.PhoneNumberType.PREMIUM_RATE:
+        return "is a premium-rate number"
+    return ""
+
+
 def known_country(country: str) -> bool:
     """Return whether *country* is an ISO 3166-1 code with a numbering plan."""
     return country in phonenumbers.SUPPORTED_REGIONS

@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from bisect import bisect_left
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,11 @@ _REMEMBERED_DIDS = 16_384
 
 NO_RULE = Outcome(Result.OPERATOR, Reason.NO_RULE)
 BLOCKED_CALLER = Outcome(Result.OPERATOR, Reason.BLOCKED_CALLER)
+# Of an outbound call, whoever was called is the caller's side.
+ANSWERED_BY_MACHINE = Outcome(Result.CALLER, Reason.ANSWERED_BY_MACHINE)
+
+# What is done where a machine answers, as an argument of the dialplan's.
+HANG_UP = "hang-up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,8 @@ class Welcome:
 class Rule:
     """One `[[route]]`: conditions that must all hold, and what then happens.
 
-    An empty condition holds always. `fallback` is `context,exten,priority` in the PBX.
+    An empty condition holds always. `fallback` is `context,exten,priority` in the PBX. An outbound rule has no conditions: it is
+    for calls that we make, chosen by its name; whoever asks for such a call may have one of `agents` in place of its own.
     """
 
     name: str
@@ -105,6 +111,14 @@ class Rule:
     channel: tuple[Pattern, ...] = ()
     arguments: Mapping[str, tuple[Pattern, ...]] = field(default_factory=dict)
     reject: bool = False
+    is_outbound: bool = False
+    agents: tuple[str, ...] = ()
+
+    def agent_for(self, call: Call) -> Agent:
+        """Return the agent of *call*: the rule's own, unless another was asked for that may be."""
+        wanted = call.arguments.get("agent", "") if call.is_outbound else ""
+        # A standby URI leads to the one agent that it was made for.
+        return replace(self.agent, agent_id=wanted, standby_uri=None) if wanted in self.agents else self.agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +165,12 @@ class RuleBook:
         self.rules = tuple(rules)
         self.numbers = numbers
         self.default_fallback = default_fallback
+        self.outbound = {rule.name: rule for rule in self.rules if rule.is_outbound}
         by_literal: dict[str, list[int]] = defaultdict(list)
         by_digits: dict[str, NearestRule] = {}
         for place, rule in enumerate(self.rules):
+            if rule.is_outbound:
+                continue
             literals = {literal: pattern for pattern in rule.did for literal in self._literals(pattern)}
             for literal in literals or {""}:
                 by_literal[literal].append(place)
@@ -200,12 +217,22 @@ class RuleBook:
 
 
 def choose_route(book: RuleBook, call: Call) -> Route:
-    """Return the route of *call*: that of the first rule whose conditions all hold."""
+    """Return the route of *call*: that of the first rule whose conditions all hold, or of the one that we called for."""
+    if call.is_outbound:
+        return _outbound_route(book, call)
     spellings = book.numbers.spellings(call.did_received) if call.did_received else ("",)
     for rule in book.for_did(spellings):
         if _holds(rule, call, book.numbers):
             return Route(rule, rule.fallback, BLOCKED_CALLER if rule.reject else None)
     return Route(None, book.default_fallback, NO_RULE, book.nearest(spellings))
+
+
+def _outbound_route(book: RuleBook, call: Call) -> Route:
+    rule = book.outbound.get(call.arguments.get("rule", ""))
+    if rule is None:
+        return Route(None, book.default_fallback, NO_RULE)
+    is_unwanted = call.answered_by == "machine" and call.arguments.get("on_machine") == HANG_UP
+    return Route(rule, rule.fallback, ANSWERED_BY_MACHINE if is_unwanted else None)
 
 
 def _holds(rule: Rule, call: Call, numbers: Numbers) -> bool:

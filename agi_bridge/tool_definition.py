@@ -1,4 +1,4 @@
-"""The tools as Millis wants them in an agent's configuration: JSON for `tools`, made of the [[transfer]] list. Pure."""
+"""What an agent's configuration at Millis needs to ask and to tell the bridge: tools made of the [[transfer]] list, webhooks. Pure."""
 
 from __future__ import annotations
 
@@ -49,6 +49,15 @@ def tool_definitions(public_url: str, transfers: Sequence[Transfer]) -> list[dic
             ),
         )
     return tools
+
+
+def webhook_definitions(public_url: str) -> dict[str, Any]:
+    """Return the keys of an agent's configuration by which Millis tells us when a call begins and when it is over."""
+    headers = {"Authorization": f"Bearer {TOKEN_PLACEHOLDER}"}
+    return {
+        "extra_prompt_webhook": {"url": f"{public_url}/webhooks/prefetch", "headers": headers},
+        "session_data_webhook": {"url": f"{public_url}/webhooks/end-of-call", "headers": headers},
+    }
 
 
 def _tool(name: str, description: str, webhook: str, params: list[dict[str, Any]]) -> dict[str, Any]:

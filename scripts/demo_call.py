@@ -72,11 +72,11 @@ metadata = {{ team = "sales", account = "${{DB(crm/${{CALLERID(num)}})}}" }}
 
 NEXT = """
 What to do next for a real PBX
-  1. Write a bridge.toml like the one in README.md, with your numbers and your Millis agent, and put the key into
-     MILLIS_API_KEY.
-  2. agi-bridge check, agi-bridge register --did NUMBER (one real registration), agi-bridge serve.
-  3. Copy asterisk-conf/extensions.conf's [millis…] contexts and asterisk-conf/pjsip.conf's [millis] endpoint to your PBX, and
-     send a number there: Gosub(millis,s,1(NUMBER)). docs/quickstart.md goes through it step by step."""
+  1. As root: scripts/install, then agi-bridge init, which asks for your Millis key, your numbers and your agent.
+  2. agi-bridge check, agi-bridge register --did NUMBER (one real registration),
+     systemctl start agi-bridge.socket agi-bridge.service.
+  3. agi-bridge asterisk-config --flavor plain (or freepbx, issabel, vitalpbx) says what your PBX needs; agi-bridge doctor asks
+     both ends whether a call would go through. docs/quickstart.md has the page of your PBX."""
 
 
 class Story:
@@ -110,7 +110,9 @@ class Story:
         self.tell(*agent_step(event), event.at)
 
     def tell_request(self, received: Received) -> None:
-        """Tell what the bridge asked of Millis."""
+        """Tell how the bridge registers the call; what else it asks, it asks without one."""
+        if received.method != "POST":
+            return
         body = json.dumps(received.body, indent=2, ensure_ascii=False).replace("\n", "\n" + " " * 21)
         self.tell(
             "registration", f"the bridge asks Millis: {received.method} {received.path}\n{' ' * 21}{body}", received.at

@@ -19,7 +19,7 @@ def test_token_is_found_by_its_hash():
     assert holder([CRM, MILLIS], "the crm's") is CRM
 
 
-@pytest.mark.parametrize("presented", ["", "The crm's", "the crm's ", CRM.sha256, "é"])
+@pytest.mark.parametrize("presented", ["", "The crm's", "the crm's ", CRM.sha256, "é", "\udcff"])
 def test_anything_else_is_nobody_s(presented: str):
     """Neither a slip nor the hash itself opens anything."""
     assert holder([CRM, MILLIS], presented) is None

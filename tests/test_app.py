@@ -17,6 +17,7 @@ from agi_bridge.records.store import Store, database_url
 from agi_bridge.simulator.asterisk import AsteriskSide, PlayedCall, play_call
 from agi_bridge.simulator.command import DialEnding
 from agi_bridge.simulator.millis import Fault, SimulatedMillis
+from tests.events.target import target
 from tests.served import PATIENCE_SECONDS, Served, serving, two_free_ports, write_config
 
 DID = ("did=+15551230001",)
@@ -271,7 +272,7 @@ async def test_systemd_is_told_of_every_turn(tmp_path: Path):
 async def played(address: tuple[str, int], calls: list[asyncio.Task[PlayedCall]], done: asyncio.Event) -> None:
     """Begin a call every 100 ms until *done*: slowly enough for a backlog while a slow machine starts the next bridge."""
     while not done.is_set():
-        calls.append(asyncio.create_task(play_call(*address, arguments=DID)))
+        calls.append(asyncio.create_task(play_call(*address, arguments=DID, timeout_seconds=30.0)))
         await asyncio.wait([asyncio.create_task(done.wait())], timeout=0.1)
 
 
@@ -498,3 +499,81 @@ async def test_records_may_be_switched_off(tmp_path: Path):
 
     assert "agi_bridge_record" not in metrics
     assert not (tmp_path / "kept").exists()
+
+
+# Events
+
+CRM_SECRET = {"CRM_SECRET": "a rather long secret"}
+
+
+def webhook(url: str, name: str = "crm") -> str:
+    return (
+        f'[[webhook]]\nname = "{name}"\nurl = "{url}/hook"\nplain_http_reason = "a test"\nsecret_env = "CRM_SECRET"\n'
+        "retry_seconds = 0.05\nretry_limit_seconds = 0.2\n"
+    )
+
+
+async def test_calls_are_told_to_webhooks_that_a_reload_takes_in(tmp_path: Path):
+    """A target that is added to the file of a running bridge is told of each call from then on: its beginning, then its end."""
+    async with SimulatedMillis() as millis, target() as crm:
+        config = write_config(tmp_path, millis, more=KEPT)
+        async with serving(config, environ=CRM_SECRET) as served:
+            await served.started()
+            await place_calls(*served.address, 1)
+            config.write_text(config.read_text() + webhook(crm.url))
+            served.process.send_signal(signal.SIGHUP)
+            done = await served.wrote("configuration reloaded")
+            ids = await place_calls(*served.address, 2)
+            await crm.takes(4)
+            _, metrics = await served.get("/metrics")
+
+    assert done["changed"] == ['webhook "crm" added']
+    told = [[event["type"] for event in crm.taken if event["bridge_call_id"] == id] for id in ids]
+    assert told == [["call-routed", "call-ended"]] * 2
+    first = crm.taken[0]["call"]
+    assert (first["rule"], first["did"], first["reason"]) == ("all", "+15551230001", "routed")
+    assert 'agi_bridge_webhook_events_total{counter="accepted",webhook="crm"} 4.0' in metrics
+
+
+async def test_a_bridge_that_is_killed_leaves_its_events_to_the_next(tmp_path: Path):
+    """With the target away and the bridge killed, every event that was on disk arrives after the next start, whole and once."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    async with SimulatedMillis() as millis:
+        config = write_config(tmp_path, millis, more=KEPT + webhook(f"http://127.0.0.1:{port}"))
+        async with serving(config, environ=CRM_SECRET) as served:
+            await served.started()
+            ids = await place_calls(*served.address, 20)
+            wanted = {
+                'agi_bridge_webhook_queue{webhook="crm"} 0.0',
+                'agi_bridge_webhook_events_total{counter="accepted",webhook="crm"} 40.0',
+            }
+            while not wanted <= set((await served.get("/metrics"))[1].splitlines()):
+                pass
+            served.process.kill()
+            await served.ended()
+        async with target(port) as crm, serving(config, environ=CRM_SECRET) as served:
+            await served.started()
+            await crm.takes(40)
+            assert await served.stopped() == 0
+
+    assert len({event["id"] for event in crm.taken}) == len(crm.taken) == 40
+    for id in ids:
+        told = [event["type"] for event in crm.taken if event["bridge_call_id"] == id]
+        assert told == ["call-routed", "call-ended"]
+
+
+async def test_a_target_that_hangs_holds_up_no_call(tmp_path: Path):
+    """Calls are set up, and the bridge drains and ends, while a target takes no event."""
+    async with SimulatedMillis() as millis, target() as crm:
+        crm.answer = lambda event: "hang"
+        config = write_config(tmp_path, millis, more=KEPT + webhook(crm.url))
+        async with serving(config, environ=CRM_SECRET) as served:
+            await served.started()
+            ids = await place_calls(*served.address, 5)
+            await crm.until(lambda: crm.received)
+            ids += await place_calls(*served.address, 5)
+            assert await served.stopped() == 0
+
+    assert len(ids) == 10
+    assert os.listdir(tmp_path / "kept" / "events" / "crm") != []

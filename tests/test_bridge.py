@@ -916,7 +916,7 @@ async def test_every_call_is_counted_once_with_its_times():
 
     assert meter.calls == [
         ("route", "sales", "routed", "us-west", 0.5, None),
-        ("dial", "sales", "never-dialled", "us-west", 0.875, 0.5),
+        ("dial", "sales", "never-dialled", "us-west", 1.0, 0.5),
         ("ping", "", "pong", "", 0.125, None),
     ]
 
@@ -1005,6 +1005,7 @@ async def test_a_routed_call_reports_who_called_what_and_what_was_decided():
         "millis_seconds": 0.125,
         "registered_seconds": 0.375,
         "setup_seconds": 0.5,
+        "longest_seconds": 630,
         "detail": None,
         "result": "completed",
         "reason": "routed",

@@ -17,6 +17,7 @@ import pytest
 import structlog
 
 from agi_bridge import __version__, app, config
+from agi_bridge.access import digest
 from agi_bridge.cli import DONE, FAILED, INTERRUPTED, MISUSED, WARNED, main
 from agi_bridge.records.store import Store, database_url
 from agi_bridge.simulator.asterisk import AsteriskSide
@@ -137,6 +138,9 @@ def table(out):
         ("serve", ["Take calls until stopped.", "-c, --config FILE", "[env var: AGI_BRIDGE_CONFIG]"]),
         ("health", ["Ask a running bridge whether it is ready.", "--url URL", "--json"]),
         ("reload", ["Make the running bridge read its configuration anew.", "--url URL", "--json"]),
+        ("live", ["Show the calls that are up.", "--token-file FILE", "--url URL", "--json"]),
+        ("hangup", ["End a call.", "ID", "--token-file FILE"]),
+        ("transfer", ["Send the caller on.", "The name of a [[transfer]].", "--reason TEXT", "--summary TEXT"]),
         ("check", ["Name all that is wrong with the configuration.", "--json"]),
         (
             "doctor",
@@ -332,9 +336,12 @@ def test_warnings_stop_nothing(run, tmp_path, configured):
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("gone.toml", "gone.toml: cannot be read: No such file or directory (name the file with --config)\n"),
-        (".", ".: cannot be read: Is a directory (name the file with --config)\n"),
-        ("latin.toml", "latin.toml: is not UTF-8 text\n"),
+        (
+            "gone.toml",
+            "gone.toml: cannot be read: No such file or directory (name the file with --config, or write one with agi-bridge init)\n",
+        ),
+        (".", ".: cannot be read: Is a directory (name the file with --config, or write one with agi-bridge init)\n"),
+        ("latin.toml", "latin.toml: is not UTF-8 text (save it as UTF-8)\n"),
         (
             "words.toml",
             "file: is not TOML: Expected '=' after a key in a key/value pair (at line 1, column 6) "
@@ -357,7 +364,7 @@ def test_configuration_that_a_container_lacks(run, monkeypatch):
     _, _, err = run("check")
     assert (
         err
-        == "bridge.toml: cannot be read: No such file or directory (it belongs into the folder AGI_BRIDGE_SITE: ./site)\n"
+        == "bridge.toml: cannot be read: No such file or directory (it belongs in the folder AGI_BRIDGE_SITE: ./site)\n"
     )
 
 
@@ -379,7 +386,10 @@ def test_configuration_that_is_nowhere(run):
     code, _, err = run("check")
 
     assert code == MISUSED
-    assert err == "bridge.toml: cannot be read: No such file or directory (name the file with --config)\n"
+    assert (
+        err
+        == "bridge.toml: cannot be read: No such file or directory (name the file with --config, or write one with agi-bridge init)\n"
+    )
 
 
 @pytest.mark.parametrize("way", ["--config", "-c", "environment"])
@@ -986,7 +996,7 @@ def test_simulated_call_to_nobody(run, verb):
     code, out, err = run("simulate", "call", "--did", "1", "--bridge", "127.0.0.1:1", "--verb", verb)
 
     assert (code, table(out)["AGISTATUS"]) == (FAILED, "FAILURE")
-    assert err == "agi-bridge: cannot connect: [Errno 111] Connection refused\n"
+    assert err == "agi-bridge: cannot connect to 127.0.0.1:1: Connection refused; is the bridge running?\n"
 
 
 # Programs that run until they are stopped.
@@ -1313,6 +1323,80 @@ async def test_health_names_a_region_that_is_down(run, tmp_path):
     assert (code, out.partition("; version")[0]) == (DONE, "worker 1 of 1: ready; region us-west is down")
 
 
+@pytest.fixture
+async def with_tokens(tmp_path, monkeypatch):
+    """Serve with a token for looking and one for all, and keep the latter where the commands find it."""
+    tokens = "".join(
+        f'[[token]]\nname = "{name}"\nscopes = {json.dumps(scopes)}\nsha256 = "{digest(name)}"\n'
+        for name, scopes in (("looker", ["read"]), ("desk", ["read", "control"]))
+    )
+    more = f'[[transfer]]\nname = "sales"\ndestination = "q,600,1"\n{tokens}'
+    async with SimulatedMillis() as millis, serving(write_config(tmp_path, millis, more=more)) as served:
+        await served.started()
+        write_config(tmp_path, millis, web_port=served.web_address[1])
+        monkeypatch.setenv("AGI_BRIDGE_TOKEN", "desk")
+        yield served
+
+
+async def test_live_calls_are_asked_for_with_a_token(run, with_tokens, tmp_path):
+    """The token is in the environment or in a file, and where nothing is up, that is said; a script gets an empty list."""
+    token = tmp_path / "token"
+    token.write_text("looker\n")
+    for arguments in (("live",), ("live", "--token-file", str(token))):
+        assert await asyncio.to_thread(run, *arguments) == (DONE, "no call is up\n", "")
+    assert await asyncio.to_thread(run, "live", "--json") == (DONE, "[]\n", "")
+
+
+@pytest.mark.parametrize(
+    ("token", "arguments", "complaint"),
+    [
+        ("desk", ("hangup", "nobody"), "no call of the id nobody is up"),
+        ("desk", ("transfer", "nobody", "sales"), "no call of the id nobody is up"),
+        ("desk", ("transfer", "nobody", "cellar"), "there is no such destination; there are: sales"),
+        ("looker", ("hangup", "nobody"), "this token is not for control"),
+        (
+            "wrong",
+            ("live",),
+            "the bridge knows no such token; `agi-bridge token` makes one, and a reload takes it in",
+        ),
+    ],
+)
+async def test_refusals_of_the_api_are_one_line(run, with_tokens, monkeypatch, token, arguments, complaint):
+    """What the bridge refuses is told in words, and exits with 1."""
+    monkeypatch.setenv("AGI_BRIDGE_TOKEN", token)
+    assert await asyncio.to_thread(run, *arguments) == (FAILED, "", f"agi-bridge: {complaint}\n")
+
+
+def test_live_calls_of_a_bridge_that_does_not_run(run, configured, monkeypatch):
+    """The address is named, as health names it."""
+    monkeypatch.setenv("AGI_BRIDGE_TOKEN", "x")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    code, out, err = run("live", "--url", f"127.0.0.1:{port}")
+
+    assert (code, out) == (FAILED, "")
+    assert err == f"agi-bridge: no bridge answers at 127.0.0.1:{port}: Connection refused\n"
+
+
+@pytest.mark.parametrize(
+    ("token", "options", "complaint"),
+    [
+        (
+            "",
+            (),
+            "AGI_BRIDGE_TOKEN: there is no token (set AGI_BRIDGE_TOKEN, or name a file with --token-file;"
+            " `agi-bridge token` makes one)",
+        ),
+        ("a b", (), "AGI_BRIDGE_TOKEN: holds signs that are in no token"),
+        ("x", ("--token-file", "/none"), "/none: cannot be read: No such file or directory"),
+    ],
+)
+def test_commands_want_a_token(run, monkeypatch, token, options, complaint):
+    """Without one nobody is asked, and what to do is said."""
+    monkeypatch.setenv("AGI_BRIDGE_TOKEN", token)
+    assert run("live", *options) == (MISUSED, "", f"{complaint}\n")
+
+
 async def test_reload_tells_what_changed(run, served):
     """The command says what the bridge took over, and what waits for a restart; without the key, which the service has."""
     served.config.write_text(served.config.read_text().replace('name = "all"', 'name = "new"'))
@@ -1333,7 +1417,7 @@ async def test_reload_after_the_web_port_was_changed(run, served):
     assert await asyncio.to_thread(run, "reload") == (
         FAILED,
         "",
-        f"agi-bridge: no bridge answers at {new}: Connection refused; {IF_CHANGED}",
+        f"agi-bridge: no bridge answers at {new}: Connection refused; is it running? Or, {IF_CHANGED}",
     )
     code, out, _ = await asyncio.to_thread(run, "reload", "--url", f"http://{old}")
     assert (code, out.splitlines()[1]) == (DONE, "restart the bridge for: web.listen")
@@ -1384,7 +1468,7 @@ def test_reload_of_a_bridge_that_does_not_run(run, tmp_path, configured):
     assert run("reload") == (
         FAILED,
         "",
-        f"agi-bridge: no bridge answers at 127.0.0.1:{port}: Connection refused; {IF_CHANGED}",
+        f"agi-bridge: no bridge answers at 127.0.0.1:{port}: Connection refused; is it running? Or, {IF_CHANGED}",
     )
 
 

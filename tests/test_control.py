@@ -141,6 +141,34 @@ async def test_hangup_ends_the_call_as_anybody_would(control: Control, pbx: Fake
     assert pbx.done == [("hangup", CHANNEL, "16")]
 
 
+async def test_agent_cannot_hang_up_a_caller_it_has_sent_on(control: Control, pbx: FakePbx):
+    """An agent that says goodbye after a transfer leaves the caller to whom it was sent; an operator may end the call."""
+    await control.transfer("abc", "sales")
+    with pytest.raises(AlreadyTransferred, match="the caller is with somebody else now"):
+        await control.hang_up("abc", by_agent=True)
+    assert [what[0] for what in pbx.done].count("hangup") == 0
+
+    await control.hang_up("abc")
+    assert pbx.done[-1] == ("hangup", CHANNEL, "16")
+
+
+async def test_agent_cannot_hang_up_a_caller_whom_it_has_no_more(control: Control, pbx: FakePbx):
+    """A late request of an agent whose leg has ended does nothing to a caller in the fallback."""
+    pbx.values["MILLIS_REPORTING"] = "ended"
+    with pytest.raises(AlreadyTransferred):
+        await control.hang_up("abc", by_agent=True)
+    assert pbx.done == []
+
+
+async def test_agent_ends_a_call_of_its_own(control: Control, pbx: FakePbx):
+    """While the caller is with the agent, the agent may hang up; also after a transfer that did not come about."""
+    pbx.errors["redirect"] = AmiUnreachable("hq: gone")
+    with pytest.raises(AmiUnreachable):
+        await control.transfer("abc", "sales")
+    await control.hang_up("abc", by_agent=True)
+    assert pbx.done[-1] == ("hangup", CHANNEL, "16")
+
+
 async def test_another_list_holds_from_now_on(control: Control):
     """A reload brings other destinations."""
     control.reconfigure([Transfer("night", "x,s,1", 30)])

@@ -1,6 +1,6 @@
 """The tools as an agent's configuration wants them."""
 
-from agi_bridge.tool_definition import tool_definitions
+from agi_bridge.tool_definition import tool_definitions, webhook_definitions
 from agi_bridge.transfer import Transfer
 
 LIST = [Transfer("sales", "q,600,1", 30, (), "Prices and orders."), Transfer("night", "n,s,1", 30)]
@@ -28,3 +28,14 @@ def test_agent_learns_where_it_may_send_a_caller():
 def test_without_a_list_there_is_nothing_to_transfer_to():
     """An agent that can send nobody anywhere is not told that it could."""
     assert [tool["name"] for tool in tool_definitions("https://x", [])] == ["end_call"]
+
+
+def test_agent_learns_whom_to_tell():
+    """Both webhooks carry the token that the tools do."""
+    webhooks = webhook_definitions("https://pbx.example.com/bridge")
+
+    assert {name: webhook["url"] for name, webhook in webhooks.items()} == {
+        "extra_prompt_webhook": "https://pbx.example.com/bridge/webhooks/prefetch",
+        "session_data_webhook": "https://pbx.example.com/bridge/webhooks/end-of-call",
+    }
+    assert {webhook["headers"]["Authorization"] for webhook in webhooks.values()} == {"Bearer <TOKEN>"}

@@ -14,13 +14,20 @@ import ssl
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from weakref import WeakKeyDictionary
 
 import aiohttp
 
 from agi_bridge.errors import MillisNonsense, MillisRefused, MillisTimeout, MillisUnreachable
-from agi_bridge.millis.models import Registration, error_detail, parse_registration, retry_after_seconds
+from agi_bridge.millis.models import (
+    CallLogs,
+    Registration,
+    error_detail,
+    parse_call_logs,
+    parse_registration,
+    retry_after_seconds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -127,6 +134,18 @@ class MillisClient:
         """Ask for the account, the cheapest question there is; raise a MillisError where it is not answered with success."""
         await self._ask("GET", region, "/user/info", account, timeout_seconds)
 
+    async def call_logs(
+        self,
+        account: str,
+        region: str,
+        query: Mapping[str, str | int | float],
+        timeout_seconds: float,
+        limit_bytes: int,
+    ) -> CallLogs:
+        """Return a page of what Millis knows of past calls; raise a MillisError."""
+        path = f"/call-logs?{urlencode(query)}"
+        return parse_call_logs(await self._ask("GET", region, path, account, timeout_seconds, limit_bytes=limit_bytes))
+
     async def create_endpoint(
         self, account: str, region: str, init_agent: Mapping[str, Any], timeout_seconds: float
     ) -> Registration:
@@ -150,6 +169,7 @@ class MillisClient:
         account: str,
         timeout_seconds: float,
         body: Mapping[str, Any] | None = None,
+        limit_bytes: int | None = None,
     ) -> bytes:
         """Return what Millis answers with success; raise the MillisError that anything else amounts to."""
         where = self._settings.url(region)
@@ -160,7 +180,10 @@ class MillisClient:
                 asyncio.timeout(timeout_seconds),
                 await self._send(method, where + path, account, sent) as response,
             ):
-                status, answer = response.status, await self._bounded(response)
+                status, answer = (
+                    response.status,
+                    await self._bounded(response, limit_bytes or self._settings.response_limit_bytes),
+                )
         except aiohttp.ConnectionTimeoutError as error:
             self._forget_addresses()
             raise MillisUnreachable(
@@ -209,8 +232,7 @@ class MillisClient:
                 if not _kept.get():
                     raise
 
-    async def _bounded(self, response: aiohttp.ClientResponse) -> bytes:
-        limit = self._settings.response_limit_bytes
+    async def _bounded(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
         answer = b""
         async for chunk in response.content.iter_any():
             answer += chunk

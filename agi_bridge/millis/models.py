@@ -40,6 +40,31 @@ class Registration:
         return f"Registration(call_id={self.call_id!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class CallLogs:
+    """A page of what Millis knows of past calls, and where the next one begins, "" after the last."""
+
+    sessions: tuple[dict[str, Any], ...]
+    next_cursor: str = ""
+
+
+def parse_call_logs(body: bytes) -> CallLogs:
+    """Read the answer to `GET /call-logs`; raise MillisNonsense where it holds no list.
+
+    {"histories": [{"session_id": …}], "next_cursor": 1782907200.5}
+    """
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        raise MillisNonsense(f"the answer is not JSON: {_excerpt(body)}") from None
+    histories = answer.get("histories") if isinstance(answer, dict) else None
+    if not isinstance(histories, list):
+        raise MillisNonsense("the answer has no list of call logs")
+    cursor = answer.get("next_cursor")
+    known = isinstance(cursor, str | int | float) and not isinstance(cursor, bool)
+    return CallLogs(tuple(each for each in histories if isinstance(each, dict)), str(cursor) if known else "")
+
+
 def parse_registration(body: bytes, region: str = "") -> Registration:
     """Read the answer of *region* to a registration; raise MillisNonsense where it names no SIP URI."""
     try:

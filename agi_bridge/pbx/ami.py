@@ -7,15 +7,15 @@ Every method raises an AmiError where it did not come about, and UnsafeText wher
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from agi_bridge.errors import AmiRejected
+from agi_bridge.errors import NotAnswered
 from agi_bridge.pbx import action
 from agi_bridge.pbx.action import ChannelRow, Originated, Origination
 from agi_bridge.pbx.link import open_link
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from agi_bridge.config import PbxSettings
     from agi_bridge.pbx.action import Action, Message
@@ -30,10 +30,16 @@ _WHY_NOT_ANSWERED = {
 }
 
 
+class Ask(Protocol):
+    """Carries out an action and returns the whole answer; *on_begun* is told of the first part of one that has several."""
+
+    async def __call__(self, action: Action, on_begun: Callable[[], None] = ...) -> Sequence[Message]: ...
+
+
 class Ami:
     """The actions, carried out by *ask*."""
 
-    def __init__(self, ask: Callable[[Action], Awaitable[Sequence[Message]]]) -> None:
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
     async def ping(self) -> None:
@@ -65,11 +71,14 @@ class Ami:
         said = await self._ask(action.CORE_SHOW_CHANNELS)
         return [action.channel_row(event) for event in said if event["Event"] == "CoreShowChannel"]
 
-    async def originate(self, call: Origination) -> Originated:
-        """Start a call, and return its channel once it was answered; raise AmiRejected where it was not."""
-        told = (await self._ask(action.originate(call)))[-1]
+    async def originate(self, call: Origination, on_begun: Callable[[], None] = lambda: None) -> Originated:
+        """Start a call, and return its channel once it was answered; raise NotAnswered where it was not.
+
+        *on_begun* is told when Asterisk has taken the order.
+        """
+        told = (await self._ask(action.originate(call), on_begun))[-1]
         if told["Response"] != "Success":
-            raise AmiRejected(f"{call.channel} did not answer: {_WHY_NOT_ANSWERED.get(told['Reason'], told['Reason'])}")
+            raise NotAnswered(f"{call.channel} did not answer: {_WHY_NOT_ANSWERED.get(told['Reason'], told['Reason'])}")
         return Originated(told["Channel"], told["Uniqueid"])
 
 

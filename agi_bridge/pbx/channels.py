@@ -126,6 +126,12 @@ class Channels:
             self._put(call, Channel(channel, uniqueid, linkedid or uniqueid))
         self._link(call, linkedid or uniqueid)
 
+    def drop(self, bridge_call_id: str) -> None:
+        """Follow a call no longer that has not come about."""
+        call = self._calls.get(bridge_call_id)
+        if call is not None:
+            self._forget(call)
+
     def concerns(self, message: bytes) -> bool:
         """Return whether an event, as it came, is about a channel of ours. A flood of others costs no more than this.
 
@@ -146,7 +152,11 @@ class Channels:
             self._heard_since.add(uniqueid)
         channel = call.up.get(uniqueid) or Channel(event["Channel"], uniqueid, linkedid)
         channel = replace(
-            channel, linkedid=linkedid or channel.linkedid, state=event["ChannelStateDesc"] or channel.state
+            channel,
+            # A call that we have asked for is followed before its channel has a name.
+            name=channel.name or event["Channel"],
+            linkedid=linkedid or channel.linkedid,
+            state=event["ChannelStateDesc"] or channel.state,
         )
         match event["Event"]:
             case "Hangup":

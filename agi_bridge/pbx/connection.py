@@ -22,6 +22,7 @@ from agi_bridge.errors import (
     AmiRejected,
     AmiTimeout,
     AmiUnreachable,
+    NotAnswered,
     UnsafeText,
 )
 from agi_bridge.pbx.ami import Ami
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agi_bridge.config import PbxSettings
-    from agi_bridge.pbx.action import Action, Message
+    from agi_bridge.pbx.action import Action, Message, Originated, Origination
     from agi_bridge.pbx.channels import FollowedCall
     from agi_bridge.pbx.link import Link
 
@@ -40,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 # A message in doubt has the PBX asked for its channels; whoever can send such messages must not choose how often.
 _BETWEEN_DOUBTS_SECONDS = 10.0
+
+_HANGUP_EVENT_SECONDS = 1.0
 
 _WORDS = {
     AmiUnreachable: "unreachable",
@@ -61,11 +64,13 @@ class Connection:
         on_over: Callable[[FollowedCall], None] = lambda call: None,
     ) -> None:
         self.settings = settings
-        self.channels = Channels(settings.ami_channel_limit, on_over)
+        self.channels = Channels(settings.ami_channel_limit, self._over)
         self.ami = Ami(self._ask)
         self.logins = 0
         self.failures = Counter[str]()
         self.actions = Counter[tuple[str, str]]()
+        self._on_over = on_over
+        self._ends: dict[str, asyncio.Future[FollowedCall]] = {}  # that are waited for, by bridge_call_id
         self._left_out = 0  # by links that are gone
         self._clock = clock
         self._link: Link | None = None
@@ -118,6 +123,40 @@ class Connection:
                 async with asyncio.timeout(seconds):
                     await self._changed.wait()
 
+    async def originate(
+        self, bridge_call_id: str, call: Origination, on_begun: Callable[[], None] = lambda: None
+    ) -> Originated:
+        """Start a call and follow it from its first event on; return its channel once it was answered.
+
+        Raises NotAnswered with the hangup cause where it was not, and an AmiError where it could not be started or nobody knows.
+        """
+        end = self._ends[bridge_call_id] = asyncio.get_running_loop().create_future()
+        self.channels.follow(bridge_call_id, "", call.uniqueid)
+        try:
+            return await self.ami.originate(call, on_begun)
+        except NotAnswered as error:
+            # Asterisk sends the event of the hang-up and the answer to Originate each on its own way.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_HANGUP_EVENT_SECONDS):
+                    gone = (await end).channels
+                    error.hangup_cause = next(
+                        (each.hangup_cause for each in gone if each.uniqueid == call.uniqueid), None
+                    )
+            self.channels.drop(bridge_call_id)
+            raise
+        except (AmiError, UnsafeText) as error:
+            if not getattr(error, "may_be_done", False):
+                self.channels.drop(bridge_call_id)
+            raise
+        finally:
+            del self._ends[bridge_call_id]
+
+    def _over(self, call: FollowedCall) -> None:
+        end = self._ends.get(call.bridge_call_id)
+        if end is not None and not end.done():
+            end.set_result(call)
+        self._on_over(call)
+
     async def _stay_connected(self) -> None:
         """Connect, and watch the link until there are other settings; raise the AmiError that ends it."""
         settings = self.settings
@@ -161,12 +200,12 @@ class Connection:
             self.channels.drop_list()
         return asked_at
 
-    async def _ask(self, action: Action) -> Sequence[Message]:
+    async def _ask(self, action: Action, on_begun: Callable[[], None] = lambda: None) -> Sequence[Message]:
         link, result = self._link, "done"
         try:
             if link is None:
                 raise AmiUnreachable(f"{self.settings.name}: {self._why_not}")
-            return await link.ask(action)
+            return await link.ask(action, on_begun)
         except (AmiError, UnsafeText) as error:
             result = _word(error)
             raise

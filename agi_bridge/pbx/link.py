@@ -71,14 +71,17 @@ class Link:
         """Return how many messages were left out, because they could not be read or trusted."""
         return self._protocol.left_out
 
-    async def ask(self, action: Action) -> Sequence[Message]:
-        """Carry out an action and return the whole answer; raise an AmiError where it is not a success."""
+    async def ask(self, action: Action, on_begun: Callable[[], None] = lambda: None) -> Sequence[Message]:
+        """Carry out an action and return the whole answer; raise an AmiError where it is not a success.
+
+        Where the answer has several parts, *on_begun* is told of the first, unless that is a refusal.
+        """
         if self.lost.is_set():
             raise AmiUnreachable(f"{self.where}: {self.why_lost}")
         if len(self._awaited) >= self._settings.ami_action_limit:
             raise AmiBusy(f"{self.where}: {len(self._awaited)} actions are under way, which is ami_action_limit")
         seconds = self._settings.ami_action_timeout_seconds + action.patience_seconds
-        question = _Question(action, self._settings.ami_channel_limit)
+        question = _Question(action, self._settings.ami_channel_limit, on_begun)
         self._awaited.add(question.future)
         try:
             async with asyncio.timeout(seconds):
@@ -251,7 +254,7 @@ class _Protocol(AMIProtocol):  # type: ignore[misc]  # it ships no types
 class _Question(PanoramiskAction):  # type: ignore[misc]  # it ships no types
     """An action that is waiting for its answer; decides which message is the last, where panoramisk guesses from texts."""
 
-    def __init__(self, action: Action, limit: int) -> None:
+    def __init__(self, action: Action, limit: int, on_begun: Callable[[], None]) -> None:
         headers: dict[str, Any] = {"Action": action.name}
         for key, value in action.headers:
             headers.setdefault(key, []).append(value)
@@ -259,6 +262,7 @@ class _Question(PanoramiskAction):  # type: ignore[misc]  # it ships no types
         self.said: list[Message] = []
         self._ending = action.ending
         self._limit = limit
+        self._on_begun = on_begun
 
     def add_message(self, message: Any) -> bool:
         said = _message(message)
@@ -271,6 +275,8 @@ class _Question(PanoramiskAction):  # type: ignore[misc]  # it ships no types
             )
         elif self._is_last(said):
             self.future.set_result(None)
+        elif len(self.said) == 1:
+            self._on_begun()
         return bool(self.future.done())
 
     def _is_last(self, said: Message) -> bool:

@@ -21,9 +21,14 @@ COLUMNS = tuple(field.name for field in fields(CallRecord))
 _FORMULA = re.compile(r"\s*(?!\+[0-9]+\Z)[=+@-]")
 
 
+def as_object(record: CallRecord) -> dict[str, Any]:
+    """Return *record* as values for JSON; nothing is left out, times are text."""
+    return {name: _plain(getattr(record, name)) for name in COLUMNS}
+
+
 def as_json_line(record: CallRecord) -> str:
     """Return *record* as an object on one line, without line feed; nothing is left out, times are text."""
-    return json.dumps({name: _plain(getattr(record, name)) for name in COLUMNS})
+    return json.dumps(as_object(record))
 
 
 def json_lines(records: Iterable[CallRecord]) -> Iterator[str]:

@@ -41,6 +41,7 @@ DECISION = (
     "millis_seconds",
     "registered_seconds",
     "setup_seconds",
+    "longest_seconds",
     "detail",
 )
 
@@ -54,12 +55,16 @@ OUTCOME = ("result", "reason", "fallback_taken")
 TRANSFER = ("transfer",)
 TRANSFERRED = ("transfer_dialstatus", "transfer_answered_seconds", "transfer_ended_at")
 
+# By which session of Millis: told when the agent begins to talk, and again at the end.
+SESSION = ("millis_session_id",)
+
 # What Millis tells when its part is over.
 MILLIS = (
-    "millis_session_id",
     "millis_duration_seconds",
     "millis_cost",
+    "millis_cost_breakdown",
     "millis_status",
+    "millis_error",
     "transcript",
     "recording_url",
 )
@@ -77,7 +82,8 @@ LATEST = {
     "result": OUTCOME,
     "transfer": TRANSFER,
     "transfer_dialstatus": TRANSFERRED,
-    "millis_session_id": MILLIS,
+    "millis_session_id": SESSION,
+    "millis_status": MILLIS,
 }
 
 FACTS = frozenset(field.name for field in fields(CallRecord)) - {"bridge_call_id", "received_at"}

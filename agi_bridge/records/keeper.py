@@ -24,7 +24,7 @@ import structlog
 from agi_bridge.errors import RecordRefused, RecordsError
 from agi_bridge.records.joining import without_transcript
 from agi_bridge.records.report_line import from_line, to_line
-from agi_bridge.records.spool import Spool
+from agi_bridge.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -196,7 +196,8 @@ class Records:
                 self._spool = Spool.create(self._folder, name, self._settings.spool_limit_bytes)
             while self._queue:
                 while self._queue and len(batch) < self._settings.batch_limit:
-                    batch.append(self._queue.popleft())
+                    with suppress(IndexError):  # the other thread takes them too, where the spool could not be written
+                        batch.append(self._queue.popleft())
                 self._spool.append(b"".join(map(to_line, batch)))
                 batch.clear()
         except OSError as error:
@@ -367,10 +368,13 @@ class Records:
         if time.monotonic() < self._forgets_at:
             return
         settings = self._settings
+        drop_after = settings.drop_transcripts_after_days
         for days, forget in (
             (settings.keep_days or None, store.forget_calls),
             (settings.mask_numbers_after_days, store.mask_numbers),
-            (settings.drop_transcripts_after_days, store.drop_transcripts),
+            (drop_after, store.drop_transcripts),
+            # What is kept aside may hold transcripts too.
+            (min(filter(None, (settings.unmatched_keep_days, drop_after))), store.forget_unmatched),
         ):
             if days is None:
                 continue
@@ -378,6 +382,9 @@ class Records:
             while forget(before, _FORGETTING_BATCH) == _FORGETTING_BATCH:
                 if self._saved.is_set():
                     return
+        closed = store.close_calls(datetime.now(UTC), settings.close_calls_after_seconds, _FORGETTING_BATCH)
+        if closed:
+            self._tell("warning", "calls are closed whose end was never reported", calls=closed)
         self._forgets_at = time.monotonic() + _FORGETTING_SECONDS
 
     def _tell(self, level: str, event: str, **fields: Any) -> None:

@@ -36,8 +36,10 @@ def from_line(line: bytes) -> Report:
     """Return the report in *line*; raise ValueError if there is none."""
     try:
         bridge_call_id, at, facts = json.loads(line)
-        if not (isinstance(bridge_call_id, str) and bridge_call_id and isinstance(facts, dict)):
+        if not (isinstance(bridge_call_id, str) and isinstance(facts, dict)):
             raise ValueError("not a report")
+        if not (bridge_call_id or facts.get("millis_session_id") or facts.get("millis_call_id")):
+            raise ValueError("it is about no call")
         return Report(_fit(bridge_call_id, ""), _time(at), {name: _fact(name, fact) for name, fact in facts.items()})
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"not a report: {error}") from None

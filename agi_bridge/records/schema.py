@@ -1,4 +1,4 @@
-"""The table of calls, for SQLite and PostgreSQL alike; each row is a record and what joining needs to know of it.
+"""The table of calls, for SQLite and PostgreSQL alike, whose rows are records and what joining needs to know; and what is unmatched.
 
 It describes the newest version; `migrations/` has the way there.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 # Every version that this program knows, in order; the last one is what it works with.
-VERSIONS = ("0001",)
+VERSIONS = ("0001", "0002")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -77,6 +77,7 @@ calls = Table(
     Column("millis_seconds", Double),
     Column("registered_seconds", Double),
     Column("setup_seconds", Double),
+    Column("longest_seconds", Integer),
     Column("detail", Text),
     Column("dialstatus", Text),
     Column("hangup_cause", Integer),
@@ -94,7 +95,9 @@ calls = Table(
     Column("millis_session_id", Text),
     Column("millis_duration_seconds", Double),
     Column("millis_cost", Double),
+    Column("millis_cost_breakdown", Text),
     Column("millis_status", Text),
+    Column("millis_error", Text),
     Column("transcript", Text),
     Column("recording_url", Text),
     # How late the word is that counts, by the fact that names its group; see joining.py.
@@ -104,6 +107,7 @@ calls = Table(
     Column("as_of_transfer", UtcTime),
     Column("as_of_transfer_dialstatus", UtcTime),
     Column("as_of_millis_session_id", UtcTime),
+    Column("as_of_millis_status", UtcTime),
     Column("numbers_masked", Boolean, nullable=False),
     # Greater than that of every change before it, whichever call it was; whoever follows asks for what is greater.
     Column("revision", BigInteger, nullable=False),
@@ -124,6 +128,26 @@ for name in LOOKED_UP:
     Index(f"calls_by_{name}", calls.c[name])
 Index("calls_by_revision", calls.c.revision)
 # These two hold only what the forgetting has yet to come to.
-_unmasked, _with_transcript = text("NOT numbers_masked"), text("transcript IS NOT NULL")
+_unmasked, _with_words = text("NOT numbers_masked"), text("transcript IS NOT NULL OR recording_url IS NOT NULL")
 Index("calls_to_mask", calls.c.received_at, sqlite_where=_unmasked, postgresql_where=_unmasked)
-Index("calls_with_transcript", calls.c.received_at, sqlite_where=_with_transcript, postgresql_where=_with_transcript)
+Index("calls_with_words", calls.c.received_at, sqlite_where=_with_words, postgresql_where=_with_words)
+# And this one the calls that are up, or whose end nobody has reported.
+without_end = text("as_of_dialstatus IS NULL AND reason LIKE 'routed%'")
+Index("calls_without_end", calls.c.received_at, sqlite_where=without_end, postgresql_where=without_end)
+
+# What Millis has said of sessions that belong to no call of the table, or not yet.
+unmatched = Table(
+    "unmatched",
+    metadata,
+    # Made of the report itself, so that one that comes twice is kept once.
+    Column("digest", Text, primary_key=True),
+    Column("kept_at", UtcTime, nullable=False),
+    Column("bridge_call_id", Text),
+    Column("millis_call_id", Text),
+    Column("millis_session_id", Text),
+    Column("report", Text, nullable=False),
+)
+MATCHED_BY = ("bridge_call_id", "millis_call_id", "millis_session_id")
+Index("unmatched_by_time", unmatched.c.kept_at)
+for name in MATCHED_BY:
+    Index(f"unmatched_by_{name}", unmatched.c[name])

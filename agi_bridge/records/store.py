@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy
-from sqlalchemy import delete, event, func, insert, select, tuple_, update
+from sqlalchemy import delete, event, func, insert, or_, select, tuple_, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
-from agi_bridge.call import CallRecord
+from agi_bridge.call import CallRecord, Reason, Report, Result
 from agi_bridge.errors import RecordRefused, RecordsError
 from agi_bridge.records.joining import LATEST, SAID, Joined, joined, with_masked_numbers
 from agi_bridge.records.migration import migrate, version_of
-from agi_bridge.records.schema import VERSIONS, calls
+from agi_bridge.records.report_line import from_line, to_line
+from agi_bridge.records.schema import MATCHED_BY, VERSIONS, calls, unmatched, without_end
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from sqlalchemy import URL, Connection, Engine, Row, Select
+    from sqlalchemy import URL, ColumnElement, Connection, Engine, Row, Select
 
-    from agi_bridge.call import Report
+    from agi_bridge.call import Fact
     from agi_bridge.records.selection import Selection
 
 _RECORD = tuple(calls.c[field.name] for field in fields(CallRecord))
@@ -108,15 +110,23 @@ class Store:
     def write(self, reports: Sequence[Report], *, mask_numbers: bool = False) -> int:
         """Join *reports* to their records in one transaction, and return how many records changed.
 
-        With *mask_numbers*, records that begin here are masked from their beginning. Raises RecordRefused where the fault is with a report, else RecordsError; either way nothing was written.
+        What Millis says of a call that is not known is kept aside, and joined once the call is known. With *mask_numbers*,
+        records that begin here are masked from their beginning. Raises RecordRefused where the fault is with a report, else
+        RecordsError; either way nothing was written.
         """
+        ours = [report for report in reports if not report.of_millis]
+        of_millis = [report for report in reports if report.of_millis]
         with self._told(), self._writing() as connection:
             known = self._known(connection, {report.bridge_call_id for report in reports})
             after = dict(known)
-            for report in reports:
+            for report in ours:
                 after[report.bridge_call_id] = joined(
                     after.get(report.bridge_call_id), report, mask_numbers=mask_numbers
                 )
+            waiting = [(report, "") for report in of_millis]
+            waiting += self._waiting(connection, [after[report.bridge_call_id].record for report in ours])
+            if waiting:
+                self._match(connection, known, after, waiting)
             changed = [each for key, each in after.items() if each is not known.get(key)]
             if changed:
                 revision = connection.scalar(select(func.max(calls.c.revision))) or 0
@@ -124,6 +134,120 @@ class Store:
                 _insert(connection, [row for row in rows if row["bridge_call_id"] not in known])
                 _update(connection, [row for row in rows if row["bridge_call_id"] in known])
             return len(changed)
+
+    def _waiting(self, connection: Connection, records: Sequence[CallRecord]) -> list[tuple[Report, str]]:
+        """Return what has been kept aside and may belong to *records*, each with its digest."""
+        if not records or connection.scalar(select(unmatched.c.digest).limit(1)) is None:
+            return []
+        ids = {name: {getattr(record, name) for record in records} - {None} for name in MATCHED_BY}
+        fits = or_(*(unmatched.c[name].in_(some) for name, some in ids.items() if some))
+        rows = connection.execute(select(unmatched.c.report, unmatched.c.digest).where(fits))
+        return [(from_line(row.report.encode()), row.digest) for row in rows]
+
+    def _match(
+        self,
+        connection: Connection,
+        known: dict[str, Joined],
+        after: dict[str, Joined],
+        waiting: Sequence[tuple[Report, str]],
+    ) -> None:
+        """Join what Millis says to the calls that it is about, in *after*; keep aside what is about none."""
+        found = self._by_ids_of_millis(connection, [report for report, _ in waiting], after)
+        missing = set(found.values()) - after.keys()
+        known |= (more := self._known(connection, missing))
+        after |= more
+        aside, matched = {}, []
+        for report, digest in waiting:
+            call = report.bridge_call_id if report.bridge_call_id in after else _call_of(report, found)
+            if call:
+                after[call] = joined(after[call], replace(report, bridge_call_id=call))
+                matched.append(digest)
+            elif not digest:
+                line = to_line(report)
+                aside[sha256(line).hexdigest()] = (report, line)
+        if any(matched):
+            connection.execute(delete(unmatched).where(unmatched.c.digest.in_(filter(None, matched))))
+        if aside:
+            there = set(connection.scalars(select(unmatched.c.digest).where(unmatched.c.digest.in_(aside))))
+            rows = [_aside(digest, *aside[digest]) for digest in aside.keys() - there]
+            if rows:
+                connection.execute(insert(unmatched), rows)
+
+    def _by_ids_of_millis(
+        self, connection: Connection, reports: Sequence[Report], after: Mapping[str, Joined]
+    ) -> dict[tuple[str, str], str]:
+        """Return our ids by Millis's own: of a session, and of a registration unless several calls have it."""
+        names = ("millis_session_id", "millis_call_id")
+        wanted = {name: {report.facts.get(name) for report in reports} - {None} for name in names}
+        fits = [calls.c[name].in_(ids) for name, ids in wanted.items() if ids]
+        if not fits:
+            return {}
+        columns = [calls.c.bridge_call_id, *(calls.c[name] for name in names)]
+        holders = {row.bridge_call_id: row for row in connection.execute(select(*columns).where(or_(*fits)))}
+        held = [(call, name, getattr(row, name)) for call, row in holders.items() for name in names]
+        held += [(call, name, getattr(each.record, name)) for call, each in after.items() for name in names]
+        found: dict[tuple[str, str], set[str]] = {}
+        for call, name, millis_id in held:
+            if millis_id:
+                found.setdefault((name, millis_id), set()).add(call)
+        return {key: next(iter(its)) for key, its in found.items() if len(its) == 1}
+
+    def call(self, bridge_call_id: str) -> CallRecord | None:
+        """Return one record, None where there is none; raise RecordsError."""
+        return self._one(calls.c.bridge_call_id == bridge_call_id)
+
+    def call_of_session(self, millis_session_id: str) -> CallRecord | None:
+        """Return the record of the call that Millis knows by that id, None where there is none; raise RecordsError."""
+        return self._one(calls.c.millis_session_id == millis_session_id)
+
+    def _one(self, which: ColumnElement[bool]) -> CallRecord | None:
+        with self._told(), self._reading() as connection:
+            row = connection.execute(
+                select(*_RECORD).where(which).order_by(calls.c.received_at.desc()).limit(1)
+            ).first()
+        return CallRecord(*row) if row else None
+
+    def first_without_millis(self, since: datetime, until: datetime) -> datetime | None:
+        """Return when the first call of that time came of whose end Millis has not told, None where there is none."""
+        query = select(func.min(calls.c.received_at)).where(
+            calls.c.received_at >= since,
+            calls.c.received_at < until,
+            calls.c.as_of_millis_status.is_(None),
+            or_(calls.c.dialstatus == "ANSWER", calls.c.reason == Reason.LEFT_DURING_DIAL, without_end),
+        )
+        with self._told(), self._reading() as connection:
+            first: datetime | None = connection.scalar(query)
+            return first
+
+    def close_calls(self, now: datetime, grace_seconds: float, limit: int) -> int:
+        """Mark at most *limit* calls whose end nobody has reported though they must be over; return how many.
+
+        An end that is reported later still counts, because it is the later word.
+        """
+        due = select(calls).where(without_end, calls.c.received_at < now - timedelta(seconds=grace_seconds))
+        with self._told(), self._writing() as connection:
+            closing = []
+            for row in connection.execute(due.order_by(calls.c.received_at)):
+                known = _joined(row)
+                beyond = timedelta(seconds=grace_seconds + (known.record.longest_seconds or 0))
+                if known.record.received_at + beyond < now:
+                    closing.append(joined(known, _closing(known)))
+                if len(closing) == limit:
+                    break
+            revision = connection.scalar(select(func.max(calls.c.revision))) or 0
+            _update(connection, [_to_row(each) | {"revision": revision + at} for at, each in enumerate(closing, 1)])
+            return len(closing)
+
+    def forget_unmatched(self, before: datetime, limit: int) -> int:
+        """Delete at most *limit* of what has been kept aside since before that time; return how many; raise RecordsError."""
+        oldest = select(unmatched.c.digest).where(unmatched.c.kept_at < before).order_by(unmatched.c.kept_at)
+        with self._told(), self._writing() as connection:
+            return connection.execute(delete(unmatched).where(unmatched.c.digest.in_(oldest.limit(limit)))).rowcount
+
+    def unmatched(self) -> int:
+        """Return how much is kept aside; raise RecordsError."""
+        with self._told(), self._reading() as connection:
+            return connection.scalar(select(func.count()).select_from(unmatched)) or 0
 
     def page(
         self, selection: Selection, limit: int, *, newest_first: bool, after: tuple[datetime, str] | None = None
@@ -174,7 +298,8 @@ class Store:
 
     def drop_transcripts(self, before: datetime, limit: int) -> int:
         """Delete transcript and recording link of at most *limit* calls that came before that time; likewise."""
-        due = select(calls.c.bridge_call_id).where(calls.c.transcript.is_not(None), calls.c.received_at < before)
+        has_words = or_(calls.c.transcript.is_not(None), calls.c.recording_url.is_not(None))
+        due = select(calls.c.bridge_call_id).where(has_words, calls.c.received_at < before)
         due = due.order_by(calls.c.received_at).limit(limit)
         dropped = update(calls).where(calls.c.bridge_call_id.in_(due)).values(dict.fromkeys(SAID))
         with self._told(), self._writing() as connection:
@@ -221,6 +346,36 @@ def _why(error: StatementError) -> str:
     """Return the first line of what the database says; the rest may show the statement, and so the data."""
     said = str(error.orig or error).strip() or type(error).__name__
     return said.splitlines()[0]
+
+
+def _call_of(report: Report, found: Mapping[tuple[str, str], str]) -> str:
+    """Return the call that Millis means by its own ids, "" where that is not known."""
+    for name in ("millis_session_id", "millis_call_id"):
+        if call := found.get((name, str(report.facts.get(name)))):
+            return call
+    return ""
+
+
+def _aside(digest: str, report: Report, line: bytes) -> dict[str, Any]:
+    return {
+        "digest": digest,
+        "kept_at": datetime.now(UTC),
+        "bridge_call_id": report.bridge_call_id or None,
+        "millis_call_id": report.facts.get("millis_call_id"),
+        "millis_session_id": report.facts.get("millis_session_id"),
+        "report": line.decode(),
+    }
+
+
+def _closing(known: Joined) -> Report:
+    """Return the word that a call must be over: a little later than the last one about it, and earlier than any other."""
+    at = known.as_of["result"] + timedelta(microseconds=1)
+    facts: dict[str, Fact] = {
+        "result": Result.UNKNOWN.value,
+        "reason": Reason.END_NOT_REPORTED.value,
+        "fallback_taken": False,
+    }
+    return Report(known.record.bridge_call_id, at, facts)
 
 
 def _selected(selection: Selection) -> Select[Any]:

@@ -16,13 +16,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any, Self
 
 from aiohttp import web
 
 from agi_bridge.simulator.fault import Fault
+from agi_bridge.simulator.millis_session import SimulatedSessions, Target
 
 __all__ = ["Fault", "Received", "SimulatedMillis"]
 
@@ -55,6 +56,7 @@ class Received:
     body: Any
     raw_body: bytes
     at: float
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 class SimulatedMillis:
@@ -71,8 +73,13 @@ class SimulatedMillis:
         fault: Fault | None = None,
         on_request: Callable[[Received], None] | None = None,
         tls: ssl.SSLContext | None = None,
+        webhooks: Target | None = None,
     ) -> None:
-        """Accept any key when *key* is None, and know any agent when *agents* is None; with *tls* speak HTTPS."""
+        """Accept any key when *key* is None, and know any agent when *agents* is None; with *tls* speak HTTPS.
+
+        *webhooks* says where those are sent; without it, nowhere.
+        """
+        self.sessions = SimulatedSessions(webhooks or Target())
         self.host, self.port = host, port
         self.sip_host = sip_host
         self.fault = fault or Fault()
@@ -100,15 +107,18 @@ class SimulatedMillis:
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
+        await self.sessions.__aenter__()
         try:
             await web.TCPSite(self._runner, self.host, self.port, backlog=1024, ssl_context=self._tls).start()
         except OSError:
+            await self.sessions.__aexit__()
             await self._runner.cleanup()
             raise
         self.port = self._runner.addresses[0][1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.sessions.__aexit__()
         self._closing.set()  # lets go of everyone who hangs
         await self._runner.cleanup()
 
@@ -153,7 +163,9 @@ class SimulatedMillis:
         with suppress(ValueError, RecursionError):
             body = json.loads(raw_body)
         headers = {name.lower(): value for name, value in request.headers.items()}
-        received = Received(request.method, request.path, headers, body, raw_body, time.monotonic())
+        received = Received(
+            request.method, request.path, headers, body, raw_body, time.monotonic(), dict(request.query)
+        )
         self.requests.append(received)
         if (received.method, received.path) == ("POST", "/register_sip_call"):
             self.registrations.append(received)
@@ -219,7 +231,7 @@ class SimulatedMillis:
     def _route(self, received: Received, fault: Fault) -> web.Response:
         match received.method, *received.path.strip("/").split("/"):
             case "POST", "register_sip_call":
-                return self._refuse_call(received.body, ["body"]) or self._issue(fault)
+                return self._refuse_call(received.body, ["body"]) or self._issue(fault, received.body)
             case "POST", "sip":
                 init_agent = received.body.get("init_agent") if isinstance(received.body, dict) else None
                 if refusal := self._refuse_call(init_agent, ["body", "init_agent"]):
@@ -228,7 +240,7 @@ class SimulatedMillis:
                     return _refusal(
                         422, [_mistake(["body", "region"], "string_type", "Input should be a valid string")]
                     )
-                response = self._issue(fault)
+                response = self._issue(fault, init_agent or {})
                 self.endpoints.append(self.issued[-1]["call_id"])
                 return response
             case "DELETE", "sip", call_id:
@@ -236,6 +248,8 @@ class SimulatedMillis:
                     return _refusal(404, "SIP endpoint not found")
                 self.endpoints.remove(call_id)
                 return web.json_response({})
+            case "GET", "call-logs":
+                return web.json_response(self.sessions.logs(received.query))
             case "GET", "user", "info":
                 refill = {"enabled": False, "threshold": 0, "refill_amount": 0}
                 account = {
@@ -276,8 +290,9 @@ class SimulatedMillis:
             return _refusal(404, "Agent not found")
         return None
 
-    def _issue(self, fault: Fault) -> web.Response:
+    def _issue(self, fault: Fault, init_agent: Mapping[str, Any]) -> web.Response:
         call_id = f"call-{secrets.token_hex(8)}"
+        self.sessions.register(call_id, init_agent)
         uri = f"sip:{call_id}@{self.sip_host}" if fault.uri is None else fault.uri
         self.issued.append({"call_id": call_id, "uri": uri})
         names = {"sip": ["sip"], "sip_uri": ["sip_uri"], "both": ["sip", "sip_uri"]}[fault.field]

@@ -80,6 +80,7 @@ class AgentBehaviour:
     ignore_invite: bool = False  # send nothing at all, as a dead host would
     speaks_hz: int | None = AGENT_TONE_HZ  # None: answer and say nothing
     listens_for_hz: tuple[int, ...] = (CALLER_TONE_HZ,)
+    silent_after_seconds: float | None = None  # say nothing more then, as a person does after a word of greeting
     # Spoken once the caller was heard: who hears this tone knows that audio goes both ways.
     heard_hz: int | None = None
     refer_to: str = ""  # a SIP URI: ask for the call to be moved there, once the ACK is in
@@ -225,6 +226,10 @@ class SipAgent(SipEndpoint):
         """Talk until the caller hangs up, or for as long as the agent likes."""
         with suppress(TimeoutError):
             async with asyncio.timeout(behaviour.hang_up_after_seconds):
+                if behaviour.silent_after_seconds is not None and not await came(
+                    leg.over, behaviour.silent_after_seconds
+                ):
+                    leg.be_silent()
                 if behaviour.heard_hz is not None:
                     await leg.hearing.wait()
                     if not await came(leg.over, SAY_HEARD_AFTER_SECONDS):

@@ -14,6 +14,7 @@ from typing import Literal, Self
 
 from agi_bridge.simulator.rtp import RtpSession
 from agi_bridge.simulator.sip_message import NameAddress, Sdp, SipMessage, answer_sdp, offer_sdp
+from agi_bridge.simulator.tone import SILENCE_HZ
 
 Address = tuple[str, int]
 Party = Literal["us", "them"]
@@ -195,6 +196,10 @@ class Leg:
         self._speaks_hz = hz
         self._speak()
 
+    def be_silent(self) -> None:
+        """Say nothing until told to, but go on sending, as a phone does."""
+        self.speak(SILENCE_HZ)
+
     def confirm(self) -> None:
         """Begin the conversation: from now on we speak."""
         self.confirmed = True
@@ -266,7 +271,7 @@ class Leg:
         if not self.rtp or not self._far_sdp:
             return
         self.rtp.pause()
-        if self.confirmed and self._speaks_hz and self._far_sdp.hears:
+        if self.confirmed and self._speaks_hz is not None and self._far_sdp.hears:
             self.rtp.speak((self._far_sdp.host, self._far_sdp.port), self._far_sdp.codec, self._speaks_hz)
 
     async def close(self) -> None:

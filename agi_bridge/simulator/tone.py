@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 SAMPLE_RATE_HZ = 8000
 AGENT_TONE_HZ = 440
 CALLER_TONE_HZ = 1000
+SILENCE_HZ = 0
 HEARD_TONE_HZ = 660  # what an agent may go over to once it has heard the caller
 
 # Ten windows a second tell 440 Hz alone from the two-frequency tones of telephone networks (350+440, 440+480).

@@ -17,8 +17,13 @@ from agi_bridge.errors import (
     AmiError,
     BridgeError,
     CallOver,
+    CannotCount,
+    DailyLimitReached,
     NoSuchCall,
     NoSuchTransfer,
+    OriginateOff,
+    RecordsError,
+    TooManyOriginates,
 )
 from agi_bridge.web.guard import Guard, refusal
 from agi_bridge.web.openapi import openapi
@@ -29,9 +34,19 @@ if TYPE_CHECKING:
 
     from agi_bridge.web.tools import Verbs
 
-_STATUSES: dict[type[BridgeError], int] = {NoSuchCall: 404, CallOver: 409, AlreadyTransferred: 409, NoSuchTransfer: 422}
+_STATUSES: dict[type[BridgeError], int] = {
+    NoSuchCall: 404,
+    CallOver: 409,
+    AlreadyTransferred: 409,
+    NoSuchTransfer: 422,
+    OriginateOff: 403,
+    TooManyOriginates: 429,
+    DailyLimitReached: 429,
+    CannotCount: 503,
+}
 
 _LONGEST_TEXT = 1000
+_LONGEST_CALL_ID = 100
 
 
 class Looker(Protocol):
@@ -39,22 +54,42 @@ class Looker(Protocol):
 
     def live_calls(self) -> Sequence[Mapping[str, Any]]: ...
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]: ...
+    async def calls(self, query: Mapping[str, str]) -> Mapping[str, Any]: ...
+    async def call(self, bridge_call_id: str) -> Mapping[str, Any] | None: ...
+
+
+class Started(Protocol):
+    """A call that is being dialled; `outbound.Attempt` is one."""
+
+    @property
+    def bridge_call_id(self) -> str: ...
+    @property
+    def number(self) -> str: ...
+
+
+class Caller(Protocol):
+    """What starts calls; `outbound.Outbound` does."""
+
+    async def originate(self, to: str, rule_name: str, agent_id: str = "") -> Started: ...
 
 
 class Api:
     """The handlers, for whoever has a token with the scope that each needs."""
 
-    def __init__(self, guard: Guard, verbs: Verbs, looker: Looker, version: str) -> None:
-        self._guard, self._verbs, self._looker, self._version = guard, verbs, looker, version
+    def __init__(self, guard: Guard, verbs: Verbs, looker: Looker, caller: Caller, version: str) -> None:
+        self._guard, self._verbs, self._looker, self._caller, self._version = guard, verbs, looker, caller, version
 
     def routes(self) -> list[web.RouteDef]:
         """Return what the server is to answer."""
         return [
             web.get("/api/v1/openapi.json", self._openapi),
             web.get("/api/v1/live", self._with(Scope.READ, self._live)),
+            web.get("/api/v1/calls", self._with(Scope.READ, self._calls)),
+            web.get("/api/v1/calls/{bridge_call_id}", self._with(Scope.READ, self._call)),
             web.post("/api/v1/route", self._with(Scope.READ, self._route)),
             web.post("/api/v1/calls/{bridge_call_id}/transfer", self._with(Scope.CONTROL, self._transfer)),
             web.post("/api/v1/calls/{bridge_call_id}/hangup", self._with(Scope.CONTROL, self._hang_up)),
+            web.post("/api/v1/originate", self._with(Scope.CONTROL, self._originate)),
         ]
 
     def _with(
@@ -68,7 +103,7 @@ class Api:
             try:
                 return web.json_response(await answer(request))
             except ValueError as error:
-                return refusal(400, "bad-body", str(error))
+                return refusal(400, "bad-query" if request.method == "GET" else "bad-body", str(error))
             except BridgeError as error:
                 return _failed(error)
 
@@ -80,6 +115,15 @@ class Api:
     async def _live(self, request: web.Request) -> Mapping[str, Any]:
         return {"calls": list(self._looker.live_calls())}
 
+    async def _calls(self, request: web.Request) -> Mapping[str, Any]:
+        return await self._looker.calls(dict(request.query))
+
+    async def _call(self, request: web.Request) -> Mapping[str, Any]:
+        record = await self._looker.call(_call_id(request))
+        if record is None:
+            raise NoSuchCall("there is no record of a call of that id")
+        return record
+
     async def _route(self, request: web.Request) -> Mapping[str, Any]:
         body = await json_object(request)
         did = _text(body, "did", needed=True)
@@ -89,7 +133,7 @@ class Api:
     async def _transfer(self, request: web.Request) -> Mapping[str, Any]:
         body = await json_object(request)
         sent_to = await self._verbs.transfer(
-            request.match_info["bridge_call_id"],
+            _call_id(request),
             _text(body, "to", needed=True),
             _text(body, "reason"),
             _text(body, "summary"),
@@ -97,8 +141,22 @@ class Api:
         return {"done": True, "to": sent_to.name}
 
     async def _hang_up(self, request: web.Request) -> Mapping[str, Any]:
-        await self._verbs.hang_up(request.match_info["bridge_call_id"])
+        await self._verbs.hang_up(_call_id(request))
         return {"done": True}
+
+    async def _originate(self, request: web.Request) -> Mapping[str, Any]:
+        body = await json_object(request)
+        to, rule = _text(body, "to", needed=True), _text(body, "rule", needed=True)
+        started = await self._caller.originate(to, rule, _text(body, "agent"))
+        return {"done": True, "bridge_call_id": started.bridge_call_id, "to": started.number}
+
+
+def _call_id(request: web.Request) -> str:
+    """Return the id in the path; raise NoSuchCall where it is longer than any of ours."""
+    call_id = request.match_info["bridge_call_id"]
+    if len(call_id) > _LONGEST_CALL_ID:
+        raise NoSuchCall(f"no call has an id of more than {_LONGEST_CALL_ID} characters")
+    return call_id
 
 
 def _text(body: Mapping[str, Any], key: str, *, needed: bool = False) -> str:
@@ -117,6 +175,8 @@ def _failed(error: BridgeError) -> web.Response:
     if isinstance(error, AmiError):
         code = "pbx-uncertain" if error.may_be_done else "pbx-unreachable"
         return refusal(502, code, str(error))
+    if isinstance(error, RecordsError):
+        return refusal(503, "records-away", str(error))
     if isinstance(error, AgiProtocolError):
         return refusal(422, "bad-call", str(error))
     return refusal(_STATUSES.get(type(error), 422), getattr(error, "code", "") or "refused", str(error))

@@ -1,4 +1,4 @@
-"""Asks a running bridge over HTTP, for the commands `health` and `reload`.
+"""Asks a running bridge over HTTP, for the commands: how it is, that it read its configuration, and whatever its API offers.
 
 A shell around the standard library: one question at a time, and none that goes through a proxy.
 """
@@ -9,12 +9,15 @@ import http.client
 import ipaddress
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from agi_bridge.errors import NotRunning
+from agi_bridge.errors import ApiRefused, NotRunning
 from agi_bridge.web.server import RELOAD_HEADER, RELOAD_WORD
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agi_bridge.config import Address
 
 # A reload reads every file that the configuration names.
@@ -22,6 +25,18 @@ _TIMEOUT_SECONDS = 10.0
 _ANSWER_BYTES = 1_048_576
 
 _SAID_BY_EVERY_BRIDGE = ("ready", "worker", "workers")
+
+_NO_BRIDGE = "what answers at {} is no agi-bridge; its web port is meant, which listen under [web] names"
+
+# What the bridge tells a program, in the words of whoever typed a command.
+_FOR_PEOPLE = {
+    "unauthorized": "the bridge knows no such token; `agi-bridge token` makes one, and a reload takes it in",
+    "too-many-wrong-tokens": "too many wrong tokens came from here; wait a minute, and send one that the bridge knows",
+}
+
+
+class _Unanswered(NotRunning):
+    """Something took the question, and then was silent or gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +49,7 @@ class Answer:
 
 def ask_readiness(address: Address, timeout_seconds: float = _TIMEOUT_SECONDS) -> Answer:
     """Ask one process whether it is ready; raise NotRunning."""
-    answer = _ask("GET", address, "/readyz", {}, timeout_seconds)
+    answer = _ask("GET", address, "/readyz", {}, timeout_seconds=timeout_seconds)
     if not all(isinstance(answer.content.get(name), int) for name in _SAID_BY_EVERY_BRIDGE):
         raise _no_bridge(address)
     return answer
@@ -43,6 +58,28 @@ def ask_readiness(address: Address, timeout_seconds: float = _TIMEOUT_SECONDS) -
 def ask_reload(address: Address) -> Answer:
     """Make one process read its configuration anew; raise NotRunning."""
     return _ask("POST", address, "/reload", {RELOAD_HEADER: RELOAD_WORD})
+
+
+def ask_api(
+    address: Address, method: str, path: str, token: str, body: Mapping[str, object] | None = None
+) -> dict[str, Any]:
+    """Ask one process for what its API offers under *path*; raise ApiRefused where it says no, NotRunning where there is none.
+
+    *token* is what an HTTP header can carry.
+    """
+    headers = {"Authorization": f"Bearer {token}"}
+    try:
+        answer = _ask(method, address, path, headers, None if body is None else json.dumps(body).encode())
+    except _Unanswered as error:
+        message = f"{address} was asked and did not answer; it may have been done all the same"
+        raise NotRunning(message, may_be_done=True) from error
+    if answer.status == HTTPStatus.OK:
+        return answer.content
+    why = answer.content.get("error")
+    if not isinstance(why, dict) or not {"code", "message"} <= why.keys():
+        raise _no_bridge(address)
+    code = str(why["code"])
+    raise ApiRefused(_FOR_PEOPLE.get(code, str(why["message"])), code)
 
 
 def reachable(address: Address) -> Address:
@@ -57,20 +94,27 @@ def reachable(address: Address) -> Address:
 
 
 def _ask(
-    method: str, address: Address, path: str, headers: dict[str, str], timeout_seconds: float = _TIMEOUT_SECONDS
+    method: str,
+    address: Address,
+    path: str,
+    headers: dict[str, str],
+    body: bytes | None = None,
+    *,
+    timeout_seconds: float = _TIMEOUT_SECONDS,
 ) -> Answer:
     connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout_seconds)
     connected = False
     try:
         connection.connect()
         connected = True
-        connection.request(method, path, headers=headers)
+        connection.request(method, path, body, headers)
         response = connection.getresponse()
         content = json.loads(response.read(_ANSWER_BYTES))
     except OSError as error:
         if connected and not isinstance(error, TimeoutError):
-            raise _no_bridge(address) from error
-        raise NotRunning(f"no bridge answers at {address}: {error.strerror or error}") from error
+            raise _Unanswered(_NO_BRIDGE.format(address)) from error
+        kind = _Unanswered if connected else NotRunning
+        raise kind(f"no bridge answers at {address}: {error.strerror or error}") from error
     except (http.client.HTTPException, ValueError) as error:
         raise _no_bridge(address) from error
     finally:
@@ -81,6 +125,4 @@ def _ask(
 
 
 def _no_bridge(address: Address) -> NotRunning:
-    return NotRunning(
-        f"what answers at {address} is no agi-bridge; its web port is meant, which listen under [web] names"
-    )
+    return NotRunning(_NO_BRIDGE.format(address))

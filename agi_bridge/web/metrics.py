@@ -41,7 +41,7 @@ BUCKETS_SECONDS = (
 REGION_STATES = ("closed", "half-open", "open")
 
 # Whoever connects chooses the verb, and must not be able to make labels with it.
-_VERBS = frozenset({"route", "dial", "ended", "transferred", "ping"})
+_VERBS = frozenset({"route", "dial", "ended", "transferred", "originate", "ping"})
 _OTHER_VERB = "other"
 _SET_UP_BY = ("route", "dial")
 _NO_REGION = "none"
@@ -112,7 +112,9 @@ class Metrics(Collector):
         if now.records is not None:
             yield from _of_records(now.records)
         yield from _of_pbxs(now)
+        yield from _of_webhooks(now)
         yield from _of_control(now)
+        yield from _of_millis_webhooks(now)
         yield from _of_process(now)
 
     def _of_calls(self) -> Iterator[Metric]:
@@ -245,9 +247,43 @@ def _of_pbxs(now: Snapshot) -> Iterator[Metric]:
     yield from (connected, calls, channels, logins, failures, actions, left_out, forgotten)
 
 
+def _of_webhooks(now: Snapshot) -> Iterator[Metric]:
+    events = CounterMetricFamily(
+        "agi_bridge_webhook_events",
+        "What happened to the events for a webhook, by its counters.",
+        labels=("webhook", "counter"),
+    )
+    of_webhook = ("webhook",)
+    queue = GaugeMetricFamily("agi_bridge_webhook_queue", "Events that are in memory alone.", labels=of_webhook)
+    spool = GaugeMetricFamily(
+        "agi_bridge_webhook_spool_bytes", "What is on disk and not yet delivered.", labels=of_webhook
+    )
+    well = GaugeMetricFamily("agi_bridge_webhook_up", "1 while events arrive, else 0.", labels=of_webhook)
+    for name, webhook in now.webhooks.items():
+        for counter, count in webhook.counts.items():
+            events.add_metric((name, counter), count)
+        queue.add_metric((name,), webhook.queued)
+        spool.add_metric((name,), webhook.waiting_bytes)
+        well.add_metric((name,), webhook.is_well)
+    yield from (events, queue, spool, well)
+
+
+def _of_millis_webhooks(now: Snapshot) -> Iterator[Metric]:
+    webhooks = CounterMetricFamily(
+        "agi_bridge_millis_webhooks",
+        "What Millis told of its own accord, and what was looked up for it, by what came of it.",
+        labels=("webhook", "outcome"),
+    )
+    for labels, count in sorted(now.millis_webhooks.items()):
+        webhooks.add_metric(labels, count)
+    yield webhooks
+
+
 def _of_control(now: Snapshot) -> Iterator[Metric]:
     verbs = CounterMetricFamily(
-        "agi_bridge_control", "What was asked of live calls, by verb and outcome.", labels=("verb", "outcome")
+        "agi_bridge_control",
+        "What was asked of live calls, or for new ones, by verb and outcome.",
+        labels=("verb", "outcome"),
     )
     for labels, count in sorted(now.control.items()):
         verbs.add_metric(labels, count)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
+
+from agi_bridge.call import CallRecord, Reason, Result
 
 _TEXT = {"type": "string", "maxLength": 1000}
 _ERROR = {
@@ -17,7 +20,7 @@ _ERROR = {
     },
 }
 _ERRORS = {
-    "400": "The body is not what it should be.",
+    "400": "The body or the query is not what it should be.",
     "401": "No token, or a wrong one.",
     "403": "The token is not for this.",
     "413": "The body is too large.",
@@ -29,6 +32,14 @@ _OF_CALL = {
     "409": "The call is over, or its caller is on the way elsewhere.",
     "422": "Refused: a destination that is not on the list.",
     "502": "The PBX did not do it, or it is not known whether it did.",
+    "503": "Another process took the call, and the records that say which PBX it is in cannot be read.",
+}
+_OF_NEW_CALL = {
+    "403": "The token is not for this, or the bridge calls nobody.",
+    "422": "No such rule, an agent that the rule does not allow, or a number that may not be called.",
+    "429": "Too many requests, or too many calls in this minute or on this day.",
+    "502": "The PBX did not do it, or it is not known whether it did.",
+    "503": "Calls cannot be counted now, so none is started.",
 }
 _CALL_ID = {
     "name": "bridge_call_id",
@@ -36,6 +47,27 @@ _CALL_ID = {
     "required": True,
     "description": "Our id of the call, as in the log, the metadata and the record.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 100},
+}
+_TIME = {"type": "string", "maxLength": 100}
+_FILTERS = [
+    {"name": name, "in": "query", "description": why, "schema": schema}
+    for name, why, schema in (
+        ("since", "From then on: 24h, 7d, 2026-07-01 or 2026-07-01T09:30.", _TIME),
+        ("until", "Before then, written likewise.", _TIME),
+        ("did", "Only calls to this number.", {"type": "string"}),
+        ("caller", "Only calls of this caller.", {"type": "string"}),
+        ("rule", "Only calls that this rule took.", {"type": "string"}),
+        ("result", "Only calls that went so.", {"enum": [each.value for each in Result]}),
+        ("reason", "Only calls that went so.", {"enum": [each.value for each in Reason]}),
+        ("limit", "How many, the latest of them.", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
+        ("after", "What `next` of the page before said.", {"type": "string"}),
+    )
+]
+_OF_RECORDS = {"503": "The records cannot be read now."}
+_RECORD = {
+    "type": "object",
+    "description": "docs/records.md has each field; null is what nobody has reported.",
+    "required": [field.name for field in fields(CallRecord)],
 }
 _DONE = {"type": "object", "required": ["done"], "properties": {"done": {"type": "boolean"}, "to": {"type": "string"}}}
 _CHANNEL = {
@@ -70,7 +102,7 @@ def openapi(version: str) -> dict[str, Any]:
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Error": _ERROR, "LiveCall": _LIVE_CALL},
+            "schemas": {"Error": _ERROR, "LiveCall": _LIVE_CALL, "CallRecord": _RECORD},
         },
         "security": [{"token": []}],
         "paths": {
@@ -98,6 +130,31 @@ def openapi(version: str) -> dict[str, Any]:
                     more={"422": "No call could look like that."},
                 )
             },
+            "/api/v1/calls": {
+                "get": _operation(
+                    "calls",
+                    "The records of calls, the latest first, page by page. Scope read",
+                    {
+                        "type": "object",
+                        "required": ["calls", "next"],
+                        "properties": {
+                            "calls": {"type": "array", "items": {"$ref": "#/components/schemas/CallRecord"}},
+                            "next": {"type": ["string", "null"]},
+                        },
+                    },
+                    query=_FILTERS,
+                    more=_OF_RECORDS,
+                )
+            },
+            "/api/v1/calls/{bridge_call_id}": {
+                "parameters": [_CALL_ID],
+                "get": _operation(
+                    "call",
+                    "The record of one call, live or over. Scope read",
+                    {"$ref": "#/components/schemas/CallRecord"},
+                    more=_OF_RECORDS | {"404": "There is no record of a call of that id."},
+                ),
+            },
             "/api/v1/calls/{bridge_call_id}/transfer": {
                 "parameters": [_CALL_ID],
                 "post": _operation(
@@ -113,6 +170,25 @@ def openapi(version: str) -> dict[str, Any]:
                 "parameters": [_CALL_ID],
                 "post": _operation("hangup", "End a call. Scope control", _DONE, more=_OF_CALL),
             },
+            "/api/v1/originate": {
+                "post": _operation(
+                    "originate",
+                    "Call a number, and connect whoever answers with the agent of an outbound rule. The answer comes when the PBX "
+                    "dials. Scope control",
+                    {
+                        "type": "object",
+                        "required": ["done", "bridge_call_id", "to"],
+                        "properties": {
+                            "done": {"type": "boolean"},
+                            "bridge_call_id": {"type": "string"},
+                            "to": {"type": "string", "description": "The number in E.164, as it is dialled."},
+                        },
+                    },
+                    body={"to": _TEXT | {"minLength": 1}, "rule": _TEXT | {"minLength": 1}, "agent": _TEXT},
+                    needed=["to", "rule"],
+                    more=_OF_NEW_CALL,
+                )
+            },
         },
     }
 
@@ -125,6 +201,7 @@ def _operation(
     body: dict[str, Any] | None = None,
     needed: list[str] | None = None,
     more: dict[str, str] | None = None,
+    query: list[dict[str, Any]] | None = None,
     open_to: bool = False,
 ) -> dict[str, Any]:
     described: dict[str, Any] = {
@@ -137,6 +214,8 @@ def _operation(
     }
     if open_to:
         described["security"] = []
+    if query is not None:
+        described["parameters"] = query
     if body is not None:
         schema = {"type": "object", "properties": body, "required": needed or []}
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}

@@ -33,7 +33,8 @@ log = structlog.get_logger(__name__)
 # A page in a browser cannot send a header of this name to a server of another origin.
 RELOAD_HEADER, RELOAD_WORD = "agi-bridge", "reload"
 
-# No request is larger than a browser's.
+# A query may hold all metadata of a call, each sign of it in several; what else there is is no larger than a browser's.
+_LINE_BYTES = 65_536
 _HEADER_BYTES = 4096
 
 
@@ -80,7 +81,7 @@ class WebServer:
         self._runner = web.AppRunner(
             app,
             access_log=None,
-            max_line_size=_HEADER_BYTES,
+            max_line_size=_LINE_BYTES,
             max_field_size=_HEADER_BYTES,
             shutdown_timeout=1.0,
         )

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
     from agi_bridge.transfer import Transfer
 
-# Where a parameter may stand, besides the top.
-_INSIDE = ("params", "arguments", "metadata")
+# Where a parameter may stand, besides the top and the metadata.
+_INSIDE = ("params", "arguments")
 
 
 class Verbs(Protocol):
     """What is done with a call; `control.Control` does it."""
 
     async def transfer(self, bridge_call_id: str, name: str, reason: str = "", summary: str = "") -> Transfer: ...
-    async def hang_up(self, bridge_call_id: str) -> None: ...
+    async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None: ...
 
 
 class Sessions(Protocol):
@@ -75,11 +75,12 @@ class Tools:
         return f"The caller is being connected to {to.name}. Say nothing more."
 
     async def _end(self, said: _Parameters) -> str:
-        await self._verbs.hang_up(await self._call(said))
+        await self._verbs.hang_up(await self._call(said), by_agent=True)
         return "The call has been ended."
 
     async def _call(self, said: _Parameters) -> str:
-        if known := said("bridge_call_id"):
+        # The metadata is ours; the rest of a request, a caller may have talked the agent into.
+        if known := said.in_metadata("bridge_call_id") or said("bridge_call_id"):
             return known
         if known := await self._sessions.bridge_call_id(said("session_id")):
             return known
@@ -87,14 +88,18 @@ class Tools:
 
 
 class _Parameters:
-    """The texts of a request, wherever they stand in it."""
+    """The texts of a request, wherever they stand in it; those of its metadata also by themselves."""
 
-    def __init__(self, *places: Mapping[str, Any]) -> None:
-        self._places = places
+    def __init__(self, *places: Mapping[str, Any], metadata: Any = None) -> None:
+        self._metadata: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
+        self._places = (*places, self._metadata)
 
     def __call__(self, name: str) -> str:
         found = next((place[name] for place in self._places if isinstance(place.get(name), str)), "")
         return str(found).strip()
+
+    def in_metadata(self, name: str) -> str:
+        return _Parameters(self._metadata)(name)
 
 
 async def _parameters(request: web.Request) -> _Parameters:
@@ -103,7 +108,8 @@ async def _parameters(request: web.Request) -> _Parameters:
         return _Parameters(request.query)
     body = await json_object(request)
     inside = (json_or_none(body.get(name)) for name in _INSIDE)
-    return _Parameters(body, *(place for place in inside if isinstance(place, Mapping)), request.query)
+    places = (place for place in inside if isinstance(place, Mapping))
+    return _Parameters(body, *places, request.query, metadata=json_or_none(body.get("metadata")))
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:

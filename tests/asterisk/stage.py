@@ -50,7 +50,7 @@ DESKS = {"reception": RECEPTION, "lobby": LOBBY, "night": NIGHT}
 DID, REJECTED_DID, UNKNOWN_DID = "15551230001", "15551230002", "15551230099"
 ONELINE_DID, ONELINE_REJECTED_DID = "15551230010", "15551230011"
 LIMITED_DID, NESTED_DID, OTHER_SITE_DID = "15551230012", "15551230013", "15551230014"
-AGISTATUS_DID, EVALUATING_DID = "15551230015", "15551230016"
+AGISTATUS_DID, EVALUATING_DID, LONG_LIMIT_DID = "15551230015", "15551230016", "15551230017"
 
 CALLER_NUMBER = "+15557654321"
 TRUNK = "127.0.0.2"
@@ -116,15 +116,15 @@ class Stage:
         self.pbx = pbx
         self.events: dict[str, list[CallEvent]] = {name: [] for name in ("caller", "agent", "second_agent", *DESKS)}
         self.lines: list[dict[str, Any]] = []  # of the bridge's log
-        self.agent = SipAgent(on_event=self._seen_by("agent"))
+        self.agent = SipAgent(on_event=self._agent_saw)
         self.second_agent = SipAgent(
-            behaviour=AgentBehaviour(speaks_hz=SECOND_AGENT), on_event=self._seen_by("second_agent")
+            behaviour=AgentBehaviour(speaks_hz=SECOND_AGENT), on_event=self.seen_by("second_agent")
         )
         self.desks = {
-            name: SipAgent(behaviour=AgentBehaviour(speaks_hz=hz), on_event=self._seen_by(name))
+            name: SipAgent(behaviour=AgentBehaviour(speaks_hz=hz), on_event=self.seen_by(name))
             for name, hz in DESKS.items()
         }
-        self.caller = SipCaller(TRUNK, on_event=self._seen_by("caller"))
+        self.caller = SipCaller(TRUNK, on_event=self.seen_by("caller"))
         self.millis = SimulatedMillis(key=KEY)
         self.second_region = SimulatedMillis(key=KEY)
         self.pbxs: Pbxs | None = None  # of the bridge that runs in this task
@@ -178,7 +178,7 @@ class Stage:
         earlier = _now_on.set(self)
         try:
             async with app.Service(config, lambda: config) as service:
-                self.pbxs, self.web = service.pbxs, service.web
+                self.service, self.pbxs, self.web = service, service.pbxs, service.web
                 self.ask_bridge_at(*service.agi.addresses[0])
                 yield service.agi
                 await self.quiet()
@@ -326,6 +326,10 @@ class Stage:
 
     # How it is seen.
 
+    def _agent_saw(self, event: CallEvent) -> None:
+        self.seen_by("agent")(event)
+        self.millis.sessions.hear(event)
+
     async def _until(self, happened: Callable[[], T | None]) -> T:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while (result := happened()) is None:
@@ -340,7 +344,9 @@ class Stage:
                 await asyncio.sleep(_POLL_SECONDS)
         return match
 
-    def _seen_by(self, party: str) -> Callable[[CallEvent], None]:
+    def seen_by(self, party: str) -> Callable[[CallEvent], None]:
+        """Return what takes the events of a party."""
+
         def see(event: CallEvent) -> None:
             self.events[party].append(event)
             self._news.set()

@@ -3,7 +3,17 @@
 import pytest
 
 from agi_bridge.simulator.sip import HungUp, Invited, ReferEnded
-from tests.asterisk.stage import AGENT, CALLER_NUMBER, LOBBY, ONELINE_DID, RECEPTION, Stage
+from tests.asterisk.stage import (
+    AGENT,
+    CALLER_NUMBER,
+    DID,
+    LOBBY,
+    LONG_LIMIT_DID,
+    ONELINE_DID,
+    RECEPTION,
+    Stage,
+)
+from tests.asterisk.test_dialplan import names_counting_and_is_silent
 
 pytestmark = pytest.mark.asterisk
 
@@ -117,3 +127,34 @@ async def test_reason_stands_before_the_caller_s_name(stage: Stage):
         invited = await stage.saw("lobby", Invited)
 
     assert invited.caller_name == "refund: Ada"
+
+
+@pytest.mark.parametrize(
+    ("did", "seconds_left"), [(DID, r"0(\.0+)?$"), (LONG_LIMIT_DID, r"59\d\.")], ids=["no limit", "an operator's limit"]
+)
+async def test_caller_is_moved_while_the_bridge_is_asked(stage: Stage, did: str, seconds_left: str):
+    """Whoever is sent on before there is an agent loses the watchdog, keeps the operator's limit, and can return to nothing of ours."""
+    stage.desk_does("lobby", refuse_status=486)
+    stage.set_global("MILLIS_DEFAULT_FALLBACK", "counting,s,1")
+    async with stage.agi_server(names_counting_and_is_silent), stage.calling(did):
+        channel = (await stage.shown("core show channels concise", r"(PJSIP/trunk-[0-9a-f]+)!.*!AGI!"))[1]
+        stage.pbx.cli("module load res_clioriginate.so")  # it has the command to redirect
+        stage.pbx.cli(f"channel redirect {channel} millis-transfer,sales,1")
+        await stage.heard("caller", RECEPTION)
+
+    assert "on the stack:   end" in stage.log_text()
+    await stage.logged(f"(?m)seconds left: {seconds_left}")
+
+
+async def test_caller_of_a_fallback_is_moved(stage: Stage):
+    """Somebody may send on a caller for whom there was no agent; the call ends when whoever was reached hangs up."""
+    stage.millis_does("status=500")
+    stage.desk_does("lobby", hang_up_after_seconds=0.5)
+    async with stage.bridge(), stage.calling():
+        await stage.heard("caller", RECEPTION)
+        channel = (await stage.shown("core show channels concise", r"(PJSIP/trunk-[0-9a-f]+)!"))[1]
+        stage.pbx.cli("module load res_clioriginate.so")
+        stage.pbx.cli(f"channel redirect {channel} millis-transfer,sales,1")
+        await stage.heard("caller", LOBBY)
+        await stage.saw("caller", HungUp)
+    assert len([event for event in stage.events["reception"] if isinstance(event, Invited)]) == 1

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -21,8 +22,8 @@ from agi_bridge.config import RecordSettings
 from agi_bridge.errors import RecordsError
 from agi_bridge.records.keeper import Records
 from agi_bridge.records.selection import Selection
-from agi_bridge.records.spool import Spool
 from agi_bridge.records.store import Store, database_url
+from agi_bridge.spool import Spool
 from tests.records.reports import ended, routed, told_by_millis
 
 PATIENCE_SECONDS = 20.0
@@ -352,3 +353,24 @@ async def test_kill_9_loses_no_more_than_what_was_not_on_disk_yet(tmp_path: Path
     assert kept == list(range(len(kept)))
     assert len(kept) >= saved
     assert spools(tmp_path) == []
+
+
+class TakenFrom(deque[Report]):
+    """A queue whose last report the other thread takes, just after this one has looked."""
+
+    def popleft(self) -> Report:
+        report = super().popleft()
+        if not self:
+            raise IndexError("pop from an empty deque")
+        return report
+
+
+async def test_two_threads_that_empty_the_queue_lose_nothing(tmp_path: Path):
+    """Where the spool can be written again while reports go straight to the database, what each thread took arrives."""
+    records = keeper(tmp_path)
+    records._queue = TakenFrom([routed("c1"), routed("c2"), routed("taken by the other")])
+    async with records:
+        pass
+
+    assert [record.bridge_call_id for record in records_in("", tmp_path)] == ["c1", "c2"]
+    assert records.counts["lost"] == 0

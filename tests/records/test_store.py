@@ -3,8 +3,9 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -209,7 +210,8 @@ def test_numbers_may_be_masked_from_the_beginning(store: Store):
 
 def test_transcripts_of_old_calls_are_dropped(store: Store):
     """What was said goes, in text and in sound; what it cost stays."""
-    store.write([told_by_millis("c1", 0, recording_url="https://x/1"), told_by_millis("c2", 3600)])
+    store.write([routed("c1"), told_by_millis("c1", 0, recording_url="https://x/1")])
+    store.write([routed("c2", 3600), told_by_millis("c2", 3600)])
 
     assert [store.drop_transcripts(NOON + timedelta(minutes=1), 10) for _ in range(2)] == [1, 0]
     old, new = store.all(EVERYTHING)
@@ -287,3 +289,123 @@ def test_the_database_is_where_the_configuration_says(text, password, name):
     shown = url.render_as_string(hide_password=True).replace("postgresql+psycopg", "postgresql")
 
     assert shown == name
+
+
+# What Millis says
+
+
+def of_session(call: str = "", seconds: float = 0, **facts: Any) -> Report:
+    """Return the end of a call as Millis tells it, by our id or without it."""
+    return told_by_millis(call, seconds, **{"millis_session_id": None, **facts})
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        of_session("c1"),
+        of_session(millis_call_id="call-1"),
+        of_session(millis_session_id="s1", millis_call_id="call-9"),
+        of_session("foreign", millis_call_id="call-1"),
+    ],
+    ids=["our id", "the registration", "the session", "the id of another bridge"],
+)
+def test_what_millis_says_finds_its_call(store: Store, report: Report):
+    """By our id first, else by the session that the beginning taught us, else by the registration."""
+    store.write([routed("c1", millis_call_id="call-1"), routed("c2", 1, millis_call_id="call-2")])
+    store.write([Report("c1", NOON, {"millis_session_id": "s1"})])
+
+    assert store.write([report]) == 1
+    first, second = store.all(EVERYTHING)
+    assert (first.millis_status, second.millis_status, store.unmatched()) == ("user-ended", None, 0)
+
+
+@pytest.mark.parametrize("name", ["bridge_call_id", "millis_call_id", "millis_session_id"])
+def test_what_is_about_no_known_call_waits_for_it(store: Store, name: str):
+    """The end of a call may come before anything else of it is written; nobody sees a record until then."""
+    report = {
+        "bridge_call_id": of_session("c1"),
+        "millis_call_id": of_session(millis_call_id="x1"),
+        "millis_session_id": of_session(millis_session_id="x1"),
+    }[name]
+    assert store.write([report, report]) == 0
+    assert (ids(store), store.unmatched()) == ([], 1)
+
+    store.write([routed("c1", millis_call_id="x1")])
+    store.write([Report("c1", NOON, {"uniqueid": "c1.1"}), Report("c1", NOON, {"millis_session_id": "x1"})])
+    store.write([ended("c1")])
+    (record,) = store.all(EVERYTHING)
+    assert (record.millis_cost, record.reason, store.unmatched()) == (0.12, "answered", 0)
+
+
+def test_registration_of_two_calls_names_neither(store: Store):
+    """Where it is not certain which call is meant, nothing is joined."""
+    store.write([routed("c1", millis_call_id="x"), routed("c2", millis_call_id="x")])
+
+    assert store.write([of_session(millis_call_id="x")]) == 0
+    assert store.unmatched() == 1
+
+
+def test_what_millis_says_twice_changes_nothing(store: Store):
+    """A webhook that is sent again, or a beginning that is replayed after the end, leaves the record as it is."""
+    beginning = Report("c1", NOON, {"millis_session_id": "s1"})
+    store.write([routed(), beginning, told_by_millis(), ended()])
+    revision = store.latest_revision()
+
+    assert store.write([told_by_millis(), beginning, told_by_millis(millis_cost=9.0)]) == 0
+    assert store.latest_revision() == revision
+    assert next(store.all(EVERYTHING)).transcript == "Hello."
+
+
+def test_what_waits_in_vain_is_forgotten(store: Store):
+    """Agents may take calls of others, whose ends are none of ours."""
+    store.write([of_session("foreign"), of_session("other")])
+    now = datetime.now(UTC)
+
+    assert store.forget_unmatched(now - timedelta(minutes=1), 10) == 0
+    assert [store.forget_unmatched(now + timedelta(minutes=1), 1) for _ in range(3)] == [1, 1, 0]
+
+
+def test_a_call_is_found_by_either_id(store: Store):
+    """Whoever asks for a live call learns which PBX it is in."""
+    store.write([routed("c1", pbx="hq"), Report("c1", NOON, {"millis_session_id": "s1"})])
+
+    found = (store.call("c1"), store.call_of_session("s1"))
+    assert {(call.bridge_call_id, call.pbx, call.uniqueid) for call in found if call} == {("c1", "hq", "c1.1")}
+    assert (store.call("c2"), store.call_of_session("s2")) == (None, None)
+
+
+def test_a_call_whose_end_nobody_reported_is_closed(store: Store):
+    """Once it must be over, its record says so; one that may still be up, or has ended, is left alone."""
+    store.write([routed("lost", longest_seconds=600), routed("long", longest_seconds=7_200)])
+    store.write([routed("over", longest_seconds=600), ended("over"), routed("vain", result="millis", reason="busy")])
+    later = NOON + timedelta(seconds=1_300)
+
+    assert [store.close_calls(later, 600, 10) for _ in range(2)] == [1, 0]
+    reasons = {record.bridge_call_id: (record.result, record.reason) for record in store.all(EVERYTHING)}
+    assert reasons == {
+        "lost": ("unknown", "end-not-reported"),
+        "long": ("completed", "routed"),
+        "over": ("completed", "answered"),
+        "vain": ("millis", "busy"),
+    }
+
+
+def test_an_end_that_comes_late_still_counts(store: Store):
+    """A node that was away for a day brings the ends of its calls, and they are the later word."""
+    store.write([routed(longest_seconds=600)])
+    store.close_calls(NOON + timedelta(days=1), 600, 10)
+    store.write([ended()])
+
+    assert next(store.all(EVERYTHING)).reason == "answered"
+
+
+def test_first_call_without_its_end_at_millis(store: Store):
+    """The backfill begins at the first answered call that Millis has not told about; others are no reason to ask."""
+    until = NOON + timedelta(days=1)
+    assert store.first_without_millis(NOON, until) is None
+
+    store.write([routed("c1"), ended("c1"), told_by_millis("c1"), routed("c2", 60, result="millis", reason="busy")])
+    assert store.first_without_millis(NOON, until) is None
+
+    store.write([routed("c3", 120), ended("c3", 150)])
+    assert store.first_without_millis(NOON, until) == NOON + timedelta(seconds=120)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,14 @@ from agi_bridge.web.snapshot import Snapshot
 
 PATIENCE_SECONDS = 5
 _NOW = Snapshot("1", 1, 1, "", False, "", datetime(2026, 1, 2, tzinfo=UTC), 0, 0, 0, {})
+
+
+@dataclass(frozen=True)
+class Dialled:
+    """A call that is being dialled."""
+
+    number: str
+    bridge_call_id: str = "def"
 
 
 class Clock:

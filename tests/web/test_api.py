@@ -17,13 +17,14 @@ from agi_bridge.errors import (
     CallOver,
     NoSuchCall,
     NoSuchTransfer,
+    RecordsError,
     UnsafeText,
 )
 from agi_bridge.transfer import Transfer
 from agi_bridge.web.api import Api
 from agi_bridge.web.guard import Guard
 from agi_bridge.web.server import WebServer
-from tests.web.asking import Clock, ask, bearer, web_server
+from tests.web.asking import Clock, Dialled, ask, bearer, web_server
 
 READER, OWNER = bearer("reader"), bearer("owner")
 LIVE = [{"bridge_call_id": "abc", "pbx": "hq", "uniqueid": "1.2", "channels": []}]
@@ -40,7 +41,7 @@ class FakeBridge:
         self._do("transfer", bridge_call_id, name, reason, summary)
         return Transfer(name, "q,600,1", 30)
 
-    async def hang_up(self, bridge_call_id: str) -> None:
+    async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None:
         self._do("hangup", bridge_call_id)
 
     def live_calls(self) -> list[Mapping[str, Any]]:
@@ -49,6 +50,20 @@ class FakeBridge:
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]:
         self._do("route", did, caller, context, channel)
         return {"rule": "sales"}
+
+    async def originate(self, to: str, rule_name: str, agent_id: str = "") -> Dialled:
+        self._do("originate", to, rule_name, agent_id)
+        return Dialled(to)
+
+    async def calls(self, query: Mapping[str, str]) -> Mapping[str, Any]:
+        self._do("calls", *(f"{name}={text}" for name, text in query.items()))
+        if "nonsense" in query:
+            raise ValueError("there is no 'nonsense'")
+        return {"calls": [], "next": None}
+
+    async def call(self, bridge_call_id: str) -> Mapping[str, Any] | None:
+        self._do("call", bridge_call_id)
+        return {"bridge_call_id": "abc"} if bridge_call_id == "abc" else None
 
     def _do(self, *what: str | None) -> None:
         if self.error:
@@ -64,7 +79,9 @@ async def api(bridge: FakeBridge) -> AsyncIterator[WebServer]:
         Token("reader", frozenset({Scope.READ}), digest("reader")),
         Token("owner", frozenset({Scope.READ, Scope.CONTROL}), digest("owner")),
     )
-    async with web_server(settings, Api(Guard(tokens, settings, Clock()), bridge, bridge, "1.2.3").routes()) as server:
+    async with web_server(
+        settings, Api(Guard(tokens, settings, Clock()), bridge, bridge, bridge, "1.2.3").routes()
+    ) as server:
         yield server
 
 
@@ -86,6 +103,27 @@ async def test_dry_run_says_what_would_become_of_a_call():
         ("route", "1", None, "from-trunk", "PJSIP/trunk-00000001"),
         ("route", "1", "2", "c", "PJSIP/x"),
     ]
+
+
+async def test_records_are_shown_to_who_may_look():
+    """A page by its filters, or one by its id."""
+    bridge = FakeBridge()
+    async with api(bridge) as server:
+        page = await ask(server, "GET", "/api/v1/calls?did=%2B1555&limit=2", **READER)
+        one = await ask(server, "GET", "/api/v1/calls/abc", **READER)
+        status, said = await ask(server, "GET", "/api/v1/calls/none", **READER)
+
+    assert (page, one) == ((200, {"calls": [], "next": None}), (200, {"bridge_call_id": "abc"}))
+    assert (status, said["error"]["code"]) == (404, "no-such-call")
+    assert bridge.asked[:2] == [("calls", "did=+1555", "limit=2"), ("call", "abc")]
+
+
+async def test_filter_that_is_none():
+    """A slip in a filter shows no other calls than those that were meant."""
+    async with api(FakeBridge()) as server:
+        answer = await ask(server, "GET", "/api/v1/calls?nonsense=1", **READER)
+
+    assert answer == (400, {"error": {"code": "bad-query", "message": "there is no 'nonsense'"}})
 
 
 async def test_verbs_need_the_scope_control():
@@ -121,6 +159,7 @@ async def test_verbs_act_on_the_call_in_the_path():
         (NoSuchTransfer("no"), 422, "no-such-transfer"),
         (AmiUnreachable("no"), 502, "pbx-unreachable"),
         (AmiTimeout("no"), 502, "pbx-uncertain"),
+        (RecordsError("no"), 503, "records-away"),
         (UnsafeText("no"), 422, "refused"),
         (AgiProtocolError("no"), 422, "bad-call"),
     ],
@@ -153,6 +192,29 @@ async def test_bad_body_is_one_clear_error(body: object, message: str):
         answer = await ask(server, "POST", "/api/v1/calls/abc/transfer", body, **OWNER)
 
     assert answer == (400, {"error": {"code": "bad-body", "message": message}})
+    assert bridge.asked == []
+
+
+async def test_call_is_started_by_who_may_act():
+    """The number, the rule and, if anybody wants another than the rule's, the agent; the answer has the call's id."""
+    bridge = FakeBridge()
+    async with api(bridge) as server:
+        body = {"to": "5551230001", "rule": "reminders"}
+        assert (await ask(server, "POST", "/api/v1/originate", body, **READER))[0] == 403
+        status, said = await ask(server, "POST", "/api/v1/originate", body, **OWNER)
+        assert (status, said["done"], said.keys()) == (200, True, {"done", "bridge_call_id", "to"})
+        assert (await ask(server, "POST", "/api/v1/originate", {"to": "1"}, **OWNER))[0] == 400
+
+    assert bridge.asked == [("originate", "5551230001", "reminders", "")]
+
+
+async def test_id_that_is_longer_than_any_is_of_no_call():
+    """Nothing is looked up for it, and nothing done."""
+    bridge = FakeBridge()
+    async with api(bridge) as server:
+        for method, path in (("GET", ""), ("POST", "/hangup")):
+            status, said = await ask(server, method, f"/api/v1/calls/{'a' * 101}{path}", **OWNER)
+            assert (status, said["error"]["code"]) == (404, "no-such-call")
     assert bridge.asked == []
 
 

@@ -1,5 +1,6 @@
 """Who is let in, and how fast."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ from agi_bridge.access import Scope, Token, digest
 from agi_bridge.config import WebSettings
 from agi_bridge.web.guard import Guard
 from agi_bridge.web.server import WebServer
-from tests.web.asking import Clock, ask, bearer, web_server
+from tests.web.asking import PATIENCE_SECONDS, Clock, ask, bearer, web_server
 
 READER = Token("crm", frozenset({Scope.READ}), digest("reader"))
 OWNER = Token("owner", frozenset(Scope), digest("owner"))
@@ -96,3 +97,15 @@ async def test_reload_takes_tokens_away():
     async with guarding(Clock()) as (guard, server):
         guard.reconfigure((READER,), WebSettings())
         assert (await ask(server, "POST", "/here", **bearer("owner")))[0] == 401
+
+
+async def test_token_that_is_no_text_is_a_wrong_one():
+    """Whoever sends bytes that are not UTF-8 is answered, counted and paced like anybody who guesses."""
+    async with guarding(Clock(), wrong_token_limit_per_minute=1) as (guard, server):
+        reader, writer = await asyncio.open_connection(*server.addresses[0])
+        writer.write(b"POST /here HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\r\nContent-Length: 0\r\n\r\n")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answer = await reader.readline()
+        writer.close()
+    assert answer.split()[1] == b"401"
+    assert guard.counts == {"unauthorized": 1}

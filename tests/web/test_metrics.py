@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from agi_bridge.call import Outcome, Reason, Result
 from agi_bridge.routing import Route, Rule
 from agi_bridge.web.metrics import Metrics
-from agi_bridge.web.snapshot import PbxState, RecordsState, Snapshot
+from agi_bridge.web.snapshot import PbxState, RecordsState, Snapshot, WebhookState
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -203,6 +203,20 @@ def test_each_pbx_is_shown():
     ]
 
 
+def test_each_webhook_is_shown():
+    """What has become of its events, what waits, and whether they arrive."""
+    webhook = WebhookState({"accepted": 5, "delivered": 3}, queued=1, waiting_bytes=400, is_well=False)
+    metrics = Metrics(lambda: replace(QUIET, webhooks={"crm": webhook}))
+    shown = [line for line in metrics.text().decode().splitlines() if line.startswith("agi_bridge_webhook_")]
+    assert shown == [
+        'agi_bridge_webhook_events_total{counter="accepted",webhook="crm"} 5.0',
+        'agi_bridge_webhook_events_total{counter="delivered",webhook="crm"} 3.0',
+        'agi_bridge_webhook_queue{webhook="crm"} 1.0',
+        'agi_bridge_webhook_spool_bytes{webhook="crm"} 400.0',
+        'agi_bridge_webhook_up{webhook="crm"} 0.0',
+    ]
+
+
 def test_two_processes_in_one_do_not_share_a_count():
     """There is no global registry: what one counts, another does not show."""
     one, other = Metrics(lambda: QUIET), Metrics(lambda: QUIET)
@@ -244,6 +258,7 @@ def test_every_metric_is_documented():
             pbxs={"hq": BUSY_PBX},
             control={("transfer", "done"): 1},
             http_refusals={"unauthorized": 1},
+            webhooks={"crm": WebhookState({"accepted": 1})},
             records=AWAY,
         )
     )

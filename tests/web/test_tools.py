@@ -37,8 +37,8 @@ class FakeVerbs:
         self._do("transfer", bridge_call_id, name, reason, summary)
         return Transfer(name, "q,600,1", 30)
 
-    async def hang_up(self, bridge_call_id: str) -> None:
-        self._do("hangup", bridge_call_id)
+    async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None:
+        self._do("hangup", bridge_call_id, "by the agent" if by_agent else "by anybody")
 
     async def bridge_call_id(self, session_id: str) -> str:
         return "abc" if session_id == "session-1" else ""
@@ -71,11 +71,23 @@ WORDS = {"target": "sales", "reason": "a refund", "summary": "Long story."}
         WORDS | {"metadata": {"bridge_call_id": "abc"}},
         WORDS | {"metadata": json.dumps({"bridge_call_id": "abc"})},
         {"params": WORDS, "metadata": {"bridge_call_id": "abc"}},
+        WORDS | {"bridge_call_id": "another", "metadata": {"bridge_call_id": "abc"}},
+        {"params": WORDS | {"bridge_call_id": "another"}, "metadata": {"bridge_call_id": "abc"}},
         WORDS | {"session_id": "session-1"},
         {"params": WORDS | {"session_id": "session-1"}},
         WORDS | {"session_id": "session-1", "metadata": None, "params": [1], "arguments": "{"},
     ],
-    ids=["id", "metadata", "metadata as text", "params", "session", "session in params", "odd neighbours"],
+    ids=[
+        "id",
+        "metadata",
+        "metadata as text",
+        "params",
+        "id of another call",
+        "another in params",
+        "session",
+        "session in params",
+        "odd neighbours",
+    ],
 )
 async def test_transfer_by_post(body: dict[str, object]):
     """However Millis puts it, the caller is sent to the target; the reply tells the agent in plain words."""
@@ -101,12 +113,12 @@ async def test_transfer_by_get():
 
 
 async def test_hangup():
-    """The agent may end its call."""
+    """The agent may end its call, and is known to be the agent."""
     verbs = FakeVerbs()
     async with tools(verbs) as server:
         answer = await ask(server, "POST", "/tools/hangup", {"bridge_call_id": "abc"}, **MILLIS)
 
-    assert verbs.asked == [("hangup", "abc")]
+    assert verbs.asked == [("hangup", "abc", "by the agent")]
     assert answer == (200, {"done": True, "message": "The call has been ended."})
 
 

@@ -1,4 +1,4 @@
-"""The spool: a file of lines between the calls and the database, which outlives the process that wrote them.
+"""The spool: a file of lines between the calls and what takes its time, which outlives the process that wrote them.
 
 One thread appends and another reads; each process has a file of its own, and holds it by a lock for as long as it lives. Whoever
 finds a file that nobody holds takes it over. It does not know what the lines say.
@@ -32,7 +32,7 @@ class Spool:
     def __init__(self, path: Path, descriptor: int, limit_bytes: int) -> None:
         self.path = path
         self._descriptor = descriptor
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self._lock = threading.Lock()
         self._size = os.fstat(descriptor).st_size
         self._read = 0
@@ -45,8 +45,10 @@ class Spool:
             path = folder / f"{name}.{attempt}{_SUFFIX}"
             with suppress(FileExistsError):
                 descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                return cls(path, descriptor, limit_bytes)
+                # Until we hold it, another process may take it for abandoned, and delete it, empty as it is.
+                if _held(descriptor, path):
+                    return cls(path, descriptor, limit_bytes)
+                os.close(descriptor)
         raise FileExistsError(f"{folder} is full of spools")
 
     @classmethod
@@ -70,8 +72,8 @@ class Spool:
     def append(self, lines: bytes) -> None:
         """Add whole lines, and have the disk keep them through a power cut; raise OSError, and then nothing was added."""
         with self._lock:
-            if self._size + len(lines) > self._limit_bytes:
-                raise SpoolFull(f"{self.path} has reached its limit of {self._limit_bytes} bytes")
+            if self._size + len(lines) > self.limit_bytes:
+                raise SpoolFull(f"{self.path} has reached its limit of {self.limit_bytes} bytes")
             try:
                 written = 0
                 while written < len(lines):

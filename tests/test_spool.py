@@ -2,13 +2,14 @@
 
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from agi_bridge.records.spool import Spool, SpoolFull
+from agi_bridge.spool import Spool, SpoolFull
 
 LIMIT = 1_000_000
 
@@ -138,3 +139,24 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         Spool.create(tmp_path / "file" / "records", "spool", LIMIT)
+
+
+def test_new_spool_is_never_taken_for_an_abandoned_one(tmp_path: Path):
+    """However often another process looks for spools that nobody holds, a file that was just made stays."""
+    done = threading.Event()
+
+    def take_over() -> None:
+        while not done.is_set():
+            for spool in Spool.abandoned(tmp_path, LIMIT):
+                spool.close()
+
+    other = threading.Thread(target=take_over)
+    other.start()
+    try:
+        made = [Spool.create(tmp_path, f"spool-{number}", LIMIT) for number in range(300)]
+    finally:
+        done.set()
+        other.join()
+    assert [spool.path for spool in made if not spool.path.exists()] == []
+    for spool in made:
+        spool.close()
