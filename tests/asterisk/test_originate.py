@@ -73,7 +73,7 @@ class Customer:
 
     @asynccontextmanager
     async def bridge(
-        self, originate: str = "", *, seconds: int = 1, user: str = USER, manager_port: int = 0
+        self, originate: str = "", *, seconds: int = 5, user: str = USER, manager_port: int = 0
     ) -> AsyncIterator[None]:
         """Run the bridge with `[originate]`, and wait until it can ask the PBX, if it is to."""
         more = MORE.format(
@@ -183,7 +183,7 @@ async def test_customer_who_does_not_answer(
     """Who started the call has the answer by then; the log says how it went, no agent was asked, and nothing is followed any more."""
     customer.does(**behaviour)
     stage = customer.stage
-    async with customer.bridge():
+    async with customer.bridge(seconds=1):
         status, started = await customer.is_called()
         line = await customer.over(reason)
         await until(lambda: not hq(stage).channels.calls)
