@@ -27,7 +27,7 @@ class Reloaded:
 
 
 def changes(old: Config, new: Config) -> tuple[str, ...]:
-    """Return what changed, each as a key of the file, or a route or PBX by its name."""
+    """Return what changed, each as a key of the file, or a route, PBX or token by its name."""
     return (
         *_keys(old, new),
         *_accounts(old, new),
@@ -36,6 +36,7 @@ def changes(old: Config, new: Config) -> tuple[str, ...]:
         *_transfers(old, new),
         *_webhooks(old, new),
         *_originate(old, new),
+        *_tokens(old, new),
     )
 
 
@@ -114,3 +115,13 @@ def _webhooks(old: Config, new: Config) -> Iterator[str]:
             yield f'webhook "{name}" added'
         elif hook != before[name]:
             yield f'webhook "{name}" changed'
+
+
+def _tokens(old: Config, new: Config) -> Iterator[str]:
+    before, after = ({token.name: token for token in config.tokens} for config in (old, new))
+    yield from (f'token "{name}" removed' for name in before if name not in after)
+    for name, token in after.items():
+        if name not in before:
+            yield f'token "{name}" added'
+        elif token != before[name]:
+            yield f'token "{name}" changed'

@@ -1068,10 +1068,14 @@ def _text(path: Path) -> str:
     except OSError as error:
         # Set by docker-compose.yml, for in the container the path has another name than outside.
         site = os.environ.get("AGI_BRIDGE_SITE")
-        hint = f"it belongs into the folder AGI_BRIDGE_SITE: {site}" if site else "name the file with --config"
+        hint = (
+            f"it belongs in the folder AGI_BRIDGE_SITE: {site}"
+            if site
+            else "name the file with --config, or write one with agi-bridge init"
+        )
         raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", hint)]) from None
     except UnicodeDecodeError:
-        raise ConfigError([Problem(str(path), "is not UTF-8 text")]) from None
+        raise ConfigError([Problem(str(path), "is not UTF-8 text", "save it as UTF-8")]) from None
 
 
 def _bytes(path: Path) -> bytes:
@@ -1104,7 +1108,7 @@ def _workers(url: str | None, read: Callable[[], tuple[config.WebSettings, int]]
     try:
         return _each_worker([reachable(web.addresses(number)[0]) for number in range(1, count + 1)])
     except NotRunning as error:
-        raise NotRunning(f"{error}; {_IF_CHANGED}") from error
+        raise NotRunning(f"{error}; is it running? Or, {_IF_CHANGED}") from error
 
 
 def _over_api(token_file: str | None, config_file: str | None, url: str | None) -> tuple[list[config.Address], str]:

@@ -522,7 +522,7 @@ class RecordSettings(_Table):
     queue_limit: Annotated[int, Field(ge=1)] = 10_000
     spool_limit_bytes: Annotated[int, Field(ge=65_536)] = 268_435_456
     write_timeout_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
-    read_timeout_seconds: Annotated[float, Field(ge=0.1, le=600)] = 3.0
+    read_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 3.0
     retry_seconds: Seconds = 30.0
     keep_days: Annotated[int, Field(ge=0, le=36_500)] = 365
     mask_numbers_after_days: Annotated[int, Field(ge=0, le=36_500)] | None = None

@@ -1,7 +1,7 @@
 """The first configuration: the answers to a few questions in, the text of a `bridge.toml` out.
 
 Pure: it asks nobody and writes nothing; `conversation.py` does. An answer is judged by loading a file that holds it, so that
-`agi-bridge init` accepts what `agi-bridge check` accepts, and says what is wrong in the same words.
+`agi-bridge init` accepts nothing that `agi-bridge check` refuses, and says what is wrong in the same words.
 """
 
 from __future__ import annotations
@@ -101,6 +101,10 @@ def _numbers(answers: Answers, text: str) -> Answers:
         return replace(answers, dids=())
     normalise = Numbers(answers.country).normalise
     parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        # A configuration may name an extension of letters, but whoever types one here has most likely missed the question.
+        if part and not part.startswith("_") and not any(sign.isdigit() for sign in part):
+            raise BadAnswer(f'"{part}" has no digits; write a number such as {EXAMPLE.dids[0]}, or {ALL_NUMBERS}')
     return replace(answers, dids=tuple(dict.fromkeys(normalise(part) or part for part in parts)))
 
 

@@ -38,6 +38,8 @@ CALLER_NAME = "Ada Lovelace"
 TRUNK = "127.0.0.2"
 TALK_SECONDS = 2.0
 PATIENCE_SECONDS = 10.0
+# A busy machine takes half a minute to load the program.
+START_SECONDS = 60.0
 
 BRIDGE_TOML = """\
 [agi]
@@ -72,11 +74,15 @@ metadata = {{ team = "sales", account = "${{DB(crm/${{CALLERID(num)}})}}" }}
 
 NEXT = """
 What to do next for a real PBX
-  1. Write a bridge.toml like the one in README.md, with your numbers and your Millis agent, and put the key into
-     MILLIS_API_KEY.
-  2. agi-bridge check, agi-bridge register --did NUMBER (one real registration), agi-bridge serve.
-  3. Copy asterisk-conf/extensions.conf's [millis…] contexts and asterisk-conf/pjsip.conf's [millis] endpoint to your PBX, and
-     send a number there: Gosub(millis,s,1(NUMBER)). docs/quickstart.md goes through it step by step."""
+  1. As root: scripts/install, then agi-bridge init, which asks for your Millis key, your numbers and your agent.
+  2. agi-bridge check, agi-bridge register --did NUMBER (one real registration),
+     systemctl start agi-bridge.socket agi-bridge.service.
+  3. agi-bridge asterisk-config --flavor plain (or freepbx, issabel, vitalpbx) says what your PBX needs; agi-bridge doctor asks
+     both ends whether a call would go through. docs/quickstart.md has the page of your PBX."""
+
+
+class BridgeNotStarted(Exception):
+    """There is no bridge to call; the message says why."""
 
 
 class Story:
@@ -110,7 +116,9 @@ class Story:
         self.tell(*agent_step(event), event.at)
 
     def tell_request(self, received: Received) -> None:
-        """Tell what the bridge asked of Millis."""
+        """Tell how the bridge registers the call; what else it asks, it asks without one."""
+        if received.method != "POST":
+            return
         body = json.dumps(received.body, indent=2, ensure_ascii=False).replace("\n", "\n" + " " * 21)
         self.tell(
             "registration", f"the bridge asks Millis: {received.method} {received.path}\n{' ' * 21}{body}", received.at
@@ -173,8 +181,14 @@ async def bridge(story: Story, millis: SimulatedMillis, folder: Path) -> AsyncIt
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     reader = asyncio.create_task(read_log(process.stderr, story, millis, address))
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            yield await address
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                listening = await address
+        except TimeoutError:
+            raise BridgeNotStarted(
+                f"the bridge did not start within {START_SECONDS:g} s; is this machine very busy?"
+            ) from None
+        yield listening
     finally:
         process.terminate()
         await process.wait()
@@ -195,7 +209,7 @@ async def read_log(
             address.set_result("{}:{}".format(*line["address"]))
         story.tell_line(line, millis)
     if not address.done():
-        address.set_exception(RuntimeError("the bridge did not start; its messages stand above"))
+        address.set_exception(BridgeNotStarted("the bridge did not start; its messages stand above"))
 
 
 async def through_asterisk(pbx: Pbx, story: Story) -> None:
@@ -294,7 +308,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo", description="Play one call and tell its story.")
     parser.add_argument("--simulated", action="store_true", help="use the simulated Asterisk")
     options = parser.parse_args()
-    story = asyncio.run(play(options.simulated))
+    try:
+        story = asyncio.run(play(options.simulated))
+    except BridgeNotStarted as failed:
+        print(f"demo: {failed}", file=sys.stderr)
+        return 1
     missing = [step for step in EXPECTED if step not in story.seen]
     if missing:
         print(f"\nThe call did NOT go as it should. What never happened: {', '.join(missing)}.", file=sys.stderr)

@@ -46,6 +46,19 @@ def test_what_changed_is_told(before, after, told):
     assert changes(load(OLD), load(OLD.replace(before, after))) == told
 
 
+def test_tokens_are_told_by_their_names():
+    """A token that came, went or changed is named, and its hash is not shown."""
+    table = '\n[[token]]\nname = "{}"\nscopes = "read"\nsha256 = "{}"\n'
+    none, desk, again, crm = (
+        load(OLD + text)
+        for text in ("", table.format("desk", "a" * 64), table.format("desk", "b" * 64), table.format("crm", "a" * 64))
+    )
+
+    assert changes(none, desk) == ('token "desk" added',)
+    assert changes(desk, again) == ('token "desk" changed',)
+    assert changes(desk, crm) == ('token "desk" removed', 'token "crm" added')
+
+
 def test_pbxs_are_told_by_their_names():
     """A PBX that came, went or changed is named; what changed in it may be its secret, and is not shown."""
     table = '[[pbx]]\nname = "{}"\nami_secret_env = "{}"\npeers = "{}"\n'

@@ -336,9 +336,12 @@ def test_warnings_stop_nothing(run, tmp_path, configured):
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("gone.toml", "gone.toml: cannot be read: No such file or directory (name the file with --config)\n"),
-        (".", ".: cannot be read: Is a directory (name the file with --config)\n"),
-        ("latin.toml", "latin.toml: is not UTF-8 text\n"),
+        (
+            "gone.toml",
+            "gone.toml: cannot be read: No such file or directory (name the file with --config, or write one with agi-bridge init)\n",
+        ),
+        (".", ".: cannot be read: Is a directory (name the file with --config, or write one with agi-bridge init)\n"),
+        ("latin.toml", "latin.toml: is not UTF-8 text (save it as UTF-8)\n"),
         (
             "words.toml",
             "file: is not TOML: Expected '=' after a key in a key/value pair (at line 1, column 6) "
@@ -361,7 +364,7 @@ def test_configuration_that_a_container_lacks(run, monkeypatch):
     _, _, err = run("check")
     assert (
         err
-        == "bridge.toml: cannot be read: No such file or directory (it belongs into the folder AGI_BRIDGE_SITE: ./site)\n"
+        == "bridge.toml: cannot be read: No such file or directory (it belongs in the folder AGI_BRIDGE_SITE: ./site)\n"
     )
 
 
@@ -383,7 +386,10 @@ def test_configuration_that_is_nowhere(run):
     code, _, err = run("check")
 
     assert code == MISUSED
-    assert err == "bridge.toml: cannot be read: No such file or directory (name the file with --config)\n"
+    assert (
+        err
+        == "bridge.toml: cannot be read: No such file or directory (name the file with --config, or write one with agi-bridge init)\n"
+    )
 
 
 @pytest.mark.parametrize("way", ["--config", "-c", "environment"])
@@ -990,7 +996,7 @@ def test_simulated_call_to_nobody(run, verb):
     code, out, err = run("simulate", "call", "--did", "1", "--bridge", "127.0.0.1:1", "--verb", verb)
 
     assert (code, table(out)["AGISTATUS"]) == (FAILED, "FAILURE")
-    assert err == "agi-bridge: cannot connect: [Errno 111] Connection refused\n"
+    assert err == "agi-bridge: cannot connect to 127.0.0.1:1: Connection refused; is the bridge running?\n"
 
 
 # Programs that run until they are stopped.
@@ -1411,7 +1417,7 @@ async def test_reload_after_the_web_port_was_changed(run, served):
     assert await asyncio.to_thread(run, "reload") == (
         FAILED,
         "",
-        f"agi-bridge: no bridge answers at {new}: Connection refused; {IF_CHANGED}",
+        f"agi-bridge: no bridge answers at {new}: Connection refused; is it running? Or, {IF_CHANGED}",
     )
     code, out, _ = await asyncio.to_thread(run, "reload", "--url", f"http://{old}")
     assert (code, out.splitlines()[1]) == (DONE, "restart the bridge for: web.listen")
@@ -1462,7 +1468,7 @@ def test_reload_of_a_bridge_that_does_not_run(run, tmp_path, configured):
     assert run("reload") == (
         FAILED,
         "",
-        f"agi-bridge: no bridge answers at 127.0.0.1:{port}: Connection refused; {IF_CHANGED}",
+        f"agi-bridge: no bridge answers at 127.0.0.1:{port}: Connection refused; is it running? Or, {IF_CHANGED}",
     )
 
 

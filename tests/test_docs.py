@@ -109,10 +109,13 @@ TABLES: dict[str, tuple[type[BaseModel], set[str]]] = {
     "`[metadata]`": (config.MetadataSettings, set()),
     "`[log]`": (config.LogSettings, set()),
     "`[records]`": (config.RecordSettings, set()),
+    "`[prefetch]`": (config.PrefetchSettings, set()),
+    "`[backfill]`": (config.BackfillSettings, set()),
     "`[[pbx]]`": (config.PbxSettings, set()),
     "`[[route]]`": (config.RouteSettings, set(config.DefaultSettings.model_fields)),
     "`[defaults]`": (config.DefaultSettings, set()),
     "`[[transfer]]`": (config.TransferSettings, set()),
+    "`[originate]`": (config.OriginateSettings, set()),
     "`[[token]]`": (config.TokenSettings, set()),
     "`[[webhook]]`": (config.WebhookSettings, set()),
 }

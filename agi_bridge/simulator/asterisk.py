@@ -286,5 +286,13 @@ async def play_call(
             return await side.finished(timeout_seconds)
     except OSError as error:
         variables = {**side.memory.variables, "AGISTATUS": "FAILURE"}
-        reason = str(error) or f"no answer within {CONNECT_SECONDS:g} s"
-        return PlayedCall("FAILURE", variables, side.memory.functions, [], [], 0.0, f"cannot connect: {reason}")
+        reason = error.strerror or str(error) or f"no answer within {CONNECT_SECONDS:g} s"
+        return PlayedCall(
+            "FAILURE",
+            variables,
+            side.memory.functions,
+            [],
+            [],
+            0.0,
+            f"cannot connect to {host}:{port}: {reason}; is the bridge running?",
+        )

@@ -16,7 +16,8 @@ from tests.asterisk.stage import AGENT, CALLER_NUMBER, DID, LOBBY, Stage
 from tests.asterisk.test_pbx import hq, table, until
 from tests.web.asking import ask, bearer
 
-TOKEN = "of millis"
+# Whoever looks again and again must not use up what Millis may ask.
+TOKEN, READER = "of millis", "of a reader"
 PATIENCE_SECONDS = 15.0
 MORE = f"""
 [[transfer]]
@@ -25,8 +26,13 @@ destination = "lobby,s,1"
 
 [[token]]
 name = "millis"
-scopes = ["millis", "read", "control"]
+scopes = "millis"
 sha256 = "{digest(TOKEN)}"
+
+[[token]]
+name = "reader"
+scopes = "read"
+sha256 = "{digest(READER)}"
 
 [backfill]
 wait_seconds = 0
@@ -50,18 +56,22 @@ async def bridge(stage: Stage, folder: Path) -> AsyncIterator[WebServer]:
 
 async def get(server: WebServer, path: str) -> dict[str, Any]:
     """Return what the API answers."""
-    status, answer = await ask(server, "GET", path, **bearer(TOKEN))
+    status, answer = await ask(server, "GET", path, **bearer(READER))
     return answer if status == 200 else {}
 
 
 async def record_with(server: WebServer, name: str) -> dict[str, Any]:
-    """Wait until the only call has that fact in its record, and return it."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            calls = (await get(server, "/api/v1/calls")).get("calls", [])
-            if len(calls) == 1 and calls[0][name] is not None:
-                record: dict[str, Any] = calls[0]
-                return record
+    """Look again and again until the only call has that fact in its record, and return it."""
+    seen: Any = None
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not (seen and len(seen) == 1 and seen[0][name] is not None):
+                await asyncio.sleep(0.05)
+                seen = (await get(server, "/api/v1/calls")).get("calls", [])
+    except TimeoutError:
+        raise AssertionError(f"no record with {name}: {seen}") from None
+    record: dict[str, Any] = seen[0]
+    return record
 
 
 async def test_one_whole_joined_call(stage: Stage, tmp_path: Path):
@@ -127,7 +137,8 @@ async def test_one_whole_joined_call(stage: Stage, tmp_path: Path):
     assert began <= datetime.fromisoformat(times["received_at"]) + timedelta(milliseconds=1)
     assert times["received_at"] < times["ended_at"] <= times["transfer_ended_at"]
     assert spans["longest_seconds"] == 10 + 3600 + 5
-    assert all(seconds is not None for seconds in spans.values())
+    # Asterisk forgets how long it was when a channel leaves Dial for elsewhere.
+    assert {name for name, seconds in spans.items() if seconds is None} == {"dialled_seconds", "answered_seconds"}
     assert spans["millis_duration_seconds"] == session_said["duration"]
 
 

@@ -63,7 +63,7 @@ def test_configuration_is_missing(compose: Compose, site: Path):
     (site / "bridge.toml").unlink()
     assert told(checked(site), 2) == (
         "/etc/agi-bridge/bridge.toml: cannot be read: No such file or directory "
-        f"(it belongs into the folder AGI_BRIDGE_SITE: {site})"
+        f"(it belongs in the folder AGI_BRIDGE_SITE: {site})"
     )
 
 

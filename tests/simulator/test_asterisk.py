@@ -136,7 +136,7 @@ async def test_unreachable_bridge_is_a_failure():
     played = await play_call("127.0.0.1", port)
 
     assert (played.agistatus, played.variables, played.transcript) == ("FAILURE", {"AGISTATUS": "FAILURE"}, [])
-    assert played.trouble.startswith("cannot connect: ")
+    assert played.trouble.startswith(f"cannot connect to 127.0.0.1:{port}: ")
 
 
 async def test_silent_bridge_is_given_up():
