@@ -241,7 +241,8 @@ def outcomes() -> set[Outcome]:
         if isinstance(error, type) and issubclass(error, errors.BridgeError)
     }
     dialled = {dialplan.outcome_of_dial(word) for word in first_codes(DIALPLAN, "`DIALSTATUS`")}
-    return named | raised | dialled
+    called = {dialplan.outcome_of_called(word) for word in first_codes(DIALPLAN, "`DIALSTATUS`")}
+    return named | raised | dialled | called
 
 
 def test_every_reason_is_documented():
