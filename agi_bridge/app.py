@@ -87,6 +87,10 @@ _FIXED_KEYS = (
 )
 
 
+# How long a thread that keeps records may go on in the interpreter while a call waits to: a tenth of Python's own 5 ms.
+_THREADS_TURN_SECONDS = 0.0005
+
+
 class Service:
     """The bridge in one process: entered, it takes calls, and left, it drains."""
 
@@ -517,6 +521,7 @@ async def _serve_alone(service: Service, place: Place, notifier: Notifier, watch
         await stack.enter_async_context(service)
         await stack.enter_async_context(_beside(_reload_when(hang_up, service, notifier)))
         _calm_the_collector()
+        sys.setswitchinterval(_THREADS_TURN_SECONDS)
         which = {} if place.wire is None else {"worker": place.number, "pid": os.getpid()}
         log.info("ready", version=__version__, rules=len(service.config.rules.rules), **which)
         notifier.ready(_status(service.config))

@@ -115,6 +115,7 @@ TABLES: dict[str, tuple[type[BaseModel], set[str]]] = {
     "`[[route]]`": (config.RouteSettings, set(config.DefaultSettings.model_fields)),
     "`[defaults]`": (config.DefaultSettings, set()),
     "`[[transfer]]`": (config.TransferSettings, set()),
+    "`[originate]`": (config.OriginateSettings, set()),
     "`[[token]]`": (config.TokenSettings, set()),
     "`[[webhook]]`": (config.WebhookSettings, set()),
 }

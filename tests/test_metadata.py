@@ -59,6 +59,8 @@ def test_every_call_is_told_under_the_standard_names():
         "context": "from-trunk",
         "language": "en",
         "called_at": "2026-05-04T13:07:08.123+00:00",
+        "direction": "inbound",
+        "answered_by": "",
     }
     assert tuple(metadata) == STANDARD_NAMES
 
@@ -70,7 +72,7 @@ def test_standard_names_are_there_even_where_nothing_is_known():
     assert tuple(metadata) == STANDARD_NAMES
     assert metadata["caller_withheld"] == "true"
     assert {name for name, value in metadata.items() if not value} == {
-        *("linkedid", "did", "caller_number", "caller_name", "rdnis", "language")
+        *("linkedid", "did", "caller_number", "caller_name", "rdnis", "language", "answered_by")
     }
 
 

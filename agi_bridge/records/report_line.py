@@ -46,20 +46,18 @@ def from_line(line: bytes) -> Report:
 
 
 def _fact(name: str, fact: Any) -> Fact:
-    match fact:
-        case None | bool():
-            return fact
-        case str():
-            return _time(fact) if name in _TIMES else _fit(fact, name)
-        case int() if abs(fact) <= _GREATEST_WHOLE:
-            return fact
-        case float() if math.isfinite(fact):
-            return fact
-        case _:
-            return None
+    if isinstance(fact, str):
+        return _time(fact) if name in _TIMES else _fit(fact, name)
+    if fact is None or isinstance(fact, bool):
+        return fact
+    if isinstance(fact, int):
+        return fact if abs(fact) <= _GREATEST_WHOLE else None
+    return fact if isinstance(fact, float) and math.isfinite(fact) else None
 
 
 def _fit(text: str, name: str) -> str:
+    if len(text) <= LONGEST_TEXT_CHARACTERS and text.isascii() and "\0" not in text:
+        return text  # as nearly all are
     text = text[: LONGEST_TRANSCRIPT_CHARACTERS if name == "transcript" else LONGEST_TEXT_CHARACTERS]
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 

@@ -137,6 +137,9 @@ def _fill_postgresql(url: str, count: int) -> None:
             for row in _rows(count):
                 copy.write_row([row[name] for name in names])
         connection.commit()
+        # As autovacuum does where so much has come in.
+        connection.autocommit = True
+        connection.execute("VACUUM ANALYZE calls")
 
 
 def _selections(store: Store) -> dict[str, Selection]:
@@ -155,6 +158,7 @@ def _selections(store: Store) -> dict[str, Selection]:
         "by rule, did, result, a week": Selection(rule=one.rule, did=one.did, result="millis", since=last_week),
         "a year ago": Selection(until=one.received_at - _YEAR * 0.99),
         "never together: rule and caller": Selection(rule="rule-x", caller_number=one.caller_number),
+        "never together: rule and did": Selection(rule="rule-1", did="+15559999999"),
         "never together: result and reason": Selection(result="millis", reason="caller-hung-up"),
     }
 

@@ -15,9 +15,15 @@ from agi_bridge.errors import (
     AmiUnreachable,
     BridgeError,
     CallOver,
+    CannotCount,
+    DailyLimitReached,
     NoSuchCall,
+    NoSuchRule,
     NoSuchTransfer,
+    NumberNotAllowed,
+    OriginateOff,
     RecordsError,
+    TooManyOriginates,
     UnsafeText,
 )
 from agi_bridge.transfer import Transfer
@@ -130,8 +136,8 @@ async def test_verbs_need_the_scope_control():
     """Whoever may only look moves and ends nothing."""
     bridge = FakeBridge()
     async with api(bridge) as server:
-        for verb in ("transfer", "hangup"):
-            status, said = await ask(server, "POST", f"/api/v1/calls/abc/{verb}", {"to": "sales"}, **READER)
+        for verb in ("calls/abc/transfer", "calls/abc/hangup", "originate"):
+            status, said = await ask(server, "POST", f"/api/v1/{verb}", {"to": "sales", "rule": "r"}, **READER)
             assert (status, said["error"]["code"]) == (403, "forbidden")
     assert bridge.asked == []
 
@@ -160,6 +166,12 @@ async def test_verbs_act_on_the_call_in_the_path():
         (AmiUnreachable("no"), 502, "pbx-unreachable"),
         (AmiTimeout("no"), 502, "pbx-uncertain"),
         (RecordsError("no"), 503, "records-away"),
+        (OriginateOff("no"), 403, "originate-off"),
+        (NoSuchRule("no"), 422, "no-such-rule"),
+        (NumberNotAllowed("no"), 422, "number-not-allowed"),
+        (TooManyOriginates("no"), 429, "originate-rate-limit"),
+        (DailyLimitReached("no"), 429, "originate-daily-limit"),
+        (CannotCount("no"), 503, "cannot-count"),
         (UnsafeText("no"), 422, "refused"),
         (AgiProtocolError("no"), 422, "bad-call"),
     ],
@@ -202,7 +214,7 @@ async def test_call_is_started_by_who_may_act():
         body = {"to": "5551230001", "rule": "reminders"}
         assert (await ask(server, "POST", "/api/v1/originate", body, **READER))[0] == 403
         status, said = await ask(server, "POST", "/api/v1/originate", body, **OWNER)
-        assert (status, said["done"], said.keys()) == (200, True, {"done", "bridge_call_id", "to"})
+        assert (status, said["done"], set(said)) == (200, True, {"done", "bridge_call_id", "to"})
         assert (await ask(server, "POST", "/api/v1/originate", {"to": "1"}, **OWNER))[0] == 400
 
     assert bridge.asked == [("originate", "5551230001", "reminders", "")]

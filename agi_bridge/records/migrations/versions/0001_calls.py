@@ -69,8 +69,11 @@ def upgrade() -> None:
         sa.Column("revision", sa.BigInteger, nullable=False),
     )
     op.create_index("calls_by_time", "calls", ["received_at", "bridge_call_id"])
-    for name in ("did", "caller_number", "rule", "result", "reason"):
-        op.create_index(f"calls_by_{name}", "calls", [name, "received_at", "bridge_call_id"])
+    op.create_index("calls_by_caller_number", "calls", ["caller_number", "received_at", "bridge_call_id"])
+    few = ("did", "rule", "result", "reason")
+    for name in few:
+        others = [each for each in few if each != name]
+        op.create_index(f"calls_by_{name}", "calls", [name, "received_at", "bridge_call_id", *others])
     for name in ("uniqueid", "linkedid", "millis_call_id", "millis_session_id"):
         op.create_index(f"calls_by_{name}", "calls", [name])
     op.create_index("calls_by_revision", "calls", ["revision"])
