@@ -19,7 +19,7 @@ import sqlalchemy
 from sqlalchemy import delete, event, func, insert, or_, select, tuple_, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
-from agi_bridge.call import CallRecord, Report
+from agi_bridge.call import CallRecord, Reason, Report
 from agi_bridge.dialplan import END_NOT_REPORTED
 from agi_bridge.errors import RecordRefused, RecordsError
 from agi_bridge.records.joining import LATEST, SAID, Joined, joined, with_masked_numbers
