@@ -257,6 +257,7 @@ def test_every_metric_is_documented():
             region_changes={("us-west", "open"): 1},
             pbxs={"hq": BUSY_PBX},
             control={("transfer", "done"): 1},
+            millis_webhooks={("prefetch", "learnt"): 1},
             http_refusals={"unauthorized": 1},
             webhooks={"crm": WebhookState({"accepted": 1})},
             records=AWAY,
