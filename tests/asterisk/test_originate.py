@@ -73,7 +73,7 @@ class Customer:
 
     @asynccontextmanager
     async def bridge(
-        self, originate: str = "", *, seconds: int = 1, user: str = USER, manager_port: int = 0
+        self, originate: str = "", *, seconds: int = 5, user: str = USER, manager_port: int = 0
     ) -> AsyncIterator[None]:
         """Run the bridge with `[originate]`, and wait until it can ask the PBX, if it is to."""
         more = MORE.format(
@@ -86,7 +86,8 @@ class Customer:
             sha256=digest(TOKEN),
         )
         pbx = table(manager_port or self.stage.pbx.manager_port)
-        async with self.stage.bridge(web='["127.0.0.1:0"]', more=pbx + more):
+        # The usual limits: a call of this test goes through more hands than others, on a machine that may be slow.
+        async with self.stage.bridge(web='["127.0.0.1:0"]', more=pbx + more, default_limits=True):
             if not manager_port:
                 await until(lambda: hq(self.stage).connected)
             yield
@@ -183,7 +184,7 @@ async def test_customer_who_does_not_answer(
     """Who started the call has the answer by then; the log says how it went, no agent was asked, and nothing is followed any more."""
     customer.does(**behaviour)
     stage = customer.stage
-    async with customer.bridge():
+    async with customer.bridge(seconds=1):
         status, started = await customer.is_called()
         line = await customer.over(reason)
         await until(lambda: not hq(stage).channels.calls)
@@ -307,7 +308,7 @@ async def test_agent_sends_the_customer_on(customer: Customer):
 
 
 # What a person does who answers the phone: a word of greeting, and then the other side's turn.
-PERSON = {"speaks_hz": 300, "silent_after_seconds": 0.6, "heard_hz": CALLER_TONE_HZ}
+PERSON = {"speaks_hz": 300, "silent_after_seconds": 0.4, "heard_hz": CALLER_TONE_HZ}
 MACHINE = {"speaks_hz": 300, "heard_hz": CALLER_TONE_HZ}
 
 
