@@ -19,9 +19,9 @@ import sqlalchemy
 from sqlalchemy import delete, event, func, insert, or_, select, tuple_, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
-from agi_bridge.call import CallRecord, Reason, Report, Result
+from agi_bridge.call import CallRecord, Reason, Report
 from agi_bridge.errors import RecordRefused, RecordsError
-from agi_bridge.records.joining import LATEST, SAID, Joined, joined, with_masked_numbers
+from agi_bridge.records.joining import END_NOT_REPORTED, LATEST, SAID, Joined, joined, with_masked_numbers
 from agi_bridge.records.migration import migrate, version_of
 from agi_bridge.records.report_line import from_line, to_line
 from agi_bridge.records.schema import MATCHED_BY, VERSIONS, calls, unmatched, without_end
@@ -371,8 +371,8 @@ def _closing(known: Joined) -> Report:
     """Return the word that a call must be over: a little later than the last one about it, and earlier than any other."""
     at = known.as_of["result"] + timedelta(microseconds=1)
     facts: dict[str, Fact] = {
-        "result": Result.UNKNOWN.value,
-        "reason": Reason.END_NOT_REPORTED.value,
+        "result": END_NOT_REPORTED.result.value,
+        "reason": END_NOT_REPORTED.reason.value,
         "fallback_taken": False,
     }
     return Report(known.record.bridge_call_id, at, facts)
