@@ -154,6 +154,7 @@ def test_missing_redirecting_number_is_none():
         (Outcome(Result.COMPLETED, Reason.ANSWERED), Status.OK),
         (Outcome(Result.COMPLETED, Reason.PONG), Status.OK),
         (Outcome(Result.OPERATOR, Reason.BLOCKED_CALLER), Status.REJECT),
+        (Outcome(Result.CALLER, Reason.ANSWERED_BY_MACHINE), Status.REJECT),
         (Outcome(Result.OPERATOR, Reason.NO_RULE), Status.FALLBACK),
         (Outcome(Result.OPERATOR, Reason.UNKNOWN_VERB), Status.FALLBACK),
         (Outcome(Result.CALLER, Reason.CALLER_HUNG_UP), Status.FALLBACK),
@@ -161,11 +162,11 @@ def test_missing_redirecting_number_is_none():
     ],
 )
 def test_outcome_tells_the_dialplan_what_to_do(outcome, status):
-    """Success is dialled, a blocked caller is refused, and everything else takes the fallback."""
+    """Success is dialled, a blocked caller or an unwanted machine is refused, and everything else takes the fallback."""
     assert outcome.status is status
 
 
-@pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.BLOCKED_CALLER])
+@pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.BLOCKED_CALLER, Reason.ANSWERED_BY_MACHINE}))
 @pytest.mark.parametrize("result", [result for result in Result if result is not Result.COMPLETED])
 def test_no_failure_loses_the_call(result, reason):
     """Whatever goes wrong, whoever is to blame, the dialplan is sent to the fallback."""
@@ -176,3 +177,19 @@ def test_words_of_the_dialplan_are_plain():
     """Results, reasons and statuses are slugs that a dialplan can compare."""
     words = [*Result, *Reason, *Status]
     assert all(word.replace("-", "").isalpha() and word.islower() for word in words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_outbound", "answered_by"),
+    [
+        ({}, False, ""),
+        ({"arg_1": "answered_by=machine"}, False, ""),
+        ({"arg_1": "direction=outbound"}, True, ""),
+        ({"arg_1": "direction=outbound", "arg_2": "answered_by=human"}, True, "human"),
+        ({"arg_1": "direction=outbound", "arg_2": "answered_by=${X}"}, True, ""),
+    ],
+)
+def test_call_knows_which_way_it_went(arguments, is_outbound, answered_by):
+    """A call came in unless the dialplan says that we made it; what answered it is one of three words."""
+    made = call("+15551230001", **arguments)
+    assert (made.is_outbound, made.answered_by) == (is_outbound, answered_by)

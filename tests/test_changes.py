@@ -128,3 +128,24 @@ def test_webhooks_are_told_by_their_names():
         (crm, ()),
     ):
         assert changes(before, config.load(after, environ, lambda name: b"")) == told
+
+
+ORIGINATE = """
+[originate]
+pbx = "hq"
+trunk = "PJSIP/{number}@carrier"
+caller_id = "+15551230001"
+daily_limit = 5
+
+[[pbx]]
+name = "hq"
+ami_secret_env = "MILLIS_API_KEY"
+"""
+
+
+def test_limits_of_calls_that_we_make_are_told_key_by_key():
+    """Who may call whom is what an operator wants to see change, or not."""
+    before = load(OLD + ORIGINATE)
+    assert changes(before, load(OLD + ORIGINATE.replace("5\n", "6\n", 1))) == ("originate.daily_limit",)
+    assert "originate added" in changes(load(OLD), before)
+    assert "originate removed" in changes(before, load(OLD))

@@ -13,10 +13,14 @@ from agi_bridge.dialplan import (
     check_dial_options,
     check_endpoint,
     check_place,
+    check_trunk,
     dial_options,
     dial_string,
+    dialstatus_of_cause,
+    outcome_of_called,
     outcome_of_dial,
     safe_call_id,
+    through_trunk,
 )
 from agi_bridge.errors import BadSipUri
 from agi_bridge.routing import Dialling
@@ -357,3 +361,45 @@ def test_call_id_of_millis_is_safe_or_left_out(call_id, safe):
 def test_outcome_of_dial(dialstatus, hangup_cause, result, reason):
     """Each DIALSTATUS says whose doing the end of the agent leg was, and why."""
     assert outcome_of_dial(dialstatus, hangup_cause) == Outcome(result, reason)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "dialled"),
+    [
+        ("PJSIP/{number}@carrier", "PJSIP/+15551230001@carrier"),
+        ("PJSIP/{digits}@carrier-2.b", "PJSIP/15551230001@carrier-2.b"),
+        ("PJSIP/c/sip:{number}@sip.example.com:5061;transport=tls", "PJSIP/c/sip:+15551230001@sip.example.com:5061;transport=tls"),
+    ],
+)  # fmt: skip
+def test_number_takes_its_place_in_the_trunk(trunk, dialled):
+    """With its plus sign or without, and nothing else changes."""
+    assert through_trunk(check_trunk(trunk), "+15551230001") == dialled
+
+
+@pytest.mark.parametrize(
+    "trunk",
+    ["", "PJSIP/carrier", "PJSIP/+1@carrier", "Local/{number}@x", "PJSIP/{number}@a&PJSIP/b", "PJSIP/{number}@a,1", "PJSIP/{number}@a b",
+     "DAHDI/g1/{number}", "PJSIP/{number}{number}@a", "PJSIP/a/sip:{number}@h?X=1", "PJSIP/{number}@a\n"],
+)  # fmt: skip
+def test_trunk_that_could_dial_anything_else_is_refused(trunk):
+    """One destination, one number, no options."""
+    with pytest.raises(ValueError, match="must be PJSIP"):
+        check_trunk(trunk)
+
+
+@pytest.mark.parametrize(
+    ("cause", "dialstatus", "reason"),
+    [
+        (17, "BUSY", Reason.CALLED_BUSY),
+        (18, "NOANSWER", Reason.CALLED_NO_ANSWER),
+        (19, "NOANSWER", Reason.CALLED_NO_ANSWER),
+        (34, "CONGESTION", Reason.CALLED_UNREACHABLE),
+        (1, "CHANUNAVAIL", Reason.CALLED_UNREACHABLE),
+        (0, "CHANUNAVAIL", Reason.CALLED_UNREACHABLE),
+        (None, "CHANUNAVAIL", Reason.CALLED_UNREACHABLE),
+    ],
+)
+def test_hangup_cause_says_why_nobody_answered_us(cause, dialstatus, reason):
+    """Originate has no DIALSTATUS, so it is told in the words of one."""
+    assert dialstatus_of_cause(cause) == dialstatus
+    assert outcome_of_called(dialstatus).reason == reason

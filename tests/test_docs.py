@@ -241,9 +241,9 @@ def outcomes() -> set[Outcome]:
         for error in vars(errors).values()
         if isinstance(error, type) and issubclass(error, errors.BridgeError)
     }
-    words = first_codes(DIALPLAN, "`DIALSTATUS`")
-    dialled = {outcome(word) for outcome in (dialplan.outcome_of_dial, dialplan.outcome_of_called) for word in words}
-    return named | raised | dialled
+    dialled = {dialplan.outcome_of_dial(word) for word in first_codes(DIALPLAN, "`DIALSTATUS`")}
+    called = {dialplan.outcome_of_called(word) for word in first_codes(DIALPLAN, "`DIALSTATUS`")}
+    return named | raised | dialled | called
 
 
 def test_every_reason_is_documented():

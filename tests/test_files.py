@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from agi_bridge.files import replace_text
+from agi_bridge.files import replace_state, replace_text
 
 
 def test_new_file_has_the_text_and_the_mode(tmp_path):
@@ -88,3 +88,14 @@ def test_new_file_has_the_owner_of_its_folder(tmp_path):
 
     written = (folder / "a.conf").stat()
     assert (written.st_uid, written.st_gid) == owner
+
+
+def test_file_of_our_own_is_replaced_without_a_backup(tmp_path):
+    """Nobody edits it, so nothing is kept beside it; its permissions stay."""
+    path = tmp_path / "count.json"
+    replace_state(path, "1")
+    path.chmod(0o600)
+    replace_state(path, "2")
+
+    assert (path.read_text(), os.listdir(tmp_path)) == ("2", ["count.json"])
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country, mask, without_fluff
+from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country, mask, never_dialled, without_fluff
 
 
 @pytest.mark.parametrize(
@@ -269,3 +269,21 @@ def test_any_text_is_a_pattern_or_a_pattern_error(pattern, text):
 def test_mask_keeps_beginning_length_and_end(number, masked):
     """The middle of a number is hidden; an extension, which names nobody outside, is not."""
     assert mask(number) == masked
+
+
+@pytest.mark.parametrize(
+    ("e164", "why"),
+    [
+        ("+15551230001", ""),
+        ("+442079460958", ""),
+        ("+4311234567", ""),
+        ("+43112", "is an emergency or short number"),
+        ("+39113", "is an emergency or short number"),
+        ("+4911833", "is an emergency or short number"),
+        ("+19005551234", "is a premium-rate number"),
+        ("+979123456789", "is a premium-rate number"),
+    ],
+)
+def test_numbers_that_no_program_may_dial(e164, why):
+    """A short number with its country's code before it is one still; a number that begins like one is not."""
+    assert never_dialled(e164) == why

@@ -7,8 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agi_bridge.call import Call, CallerId
+from agi_bridge.dialplan import SipUri
 from agi_bridge.numbers import Numbers, Pattern
-from agi_bridge.routing import BLOCKED_CALLER, NO_RULE, NearestRule, Rule, RuleBook, choose_route
+from agi_bridge.routing import (
+    ANSWERED_BY_MACHINE,
+    BLOCKED_CALLER,
+    NO_RULE,
+    Agent,
+    NearestRule,
+    Rule,
+    RuleBook,
+    choose_route,
+)
 
 US = Numbers("US")
 FALLBACK = "reception,s,1"
@@ -303,3 +313,49 @@ def test_index_chooses_as_a_walk_through_the_list_would(rules, dialled, caller, 
     call = call_to(dialled, caller, numbers)
 
     assert chosen(rules, call, numbers) == first_match(rules, call, numbers)
+
+
+OUTBOUND = {"direction": "outbound", "rule": "reminder"}
+
+
+def test_call_that_we_make_takes_the_rule_that_it_was_made_for():
+    """Neither the order nor the number counts, only the name; an inbound rule cannot be named so."""
+    rules = [rule("rest"), rule("reminder", is_outbound=True)]
+
+    assert chosen(rules, call_to(arguments=OUTBOUND)) == "reminder"
+    assert chosen(rules, call_to(arguments=OUTBOUND | {"rule": "rest"})) == ""
+
+
+def test_outbound_rule_answers_no_call_that_comes_in():
+    """It has no conditions, and is no catch-all for that."""
+    rules = [rule("reminder", is_outbound=True), rule("rest")]
+
+    assert chosen(rules, call_to()) == "rest"
+    assert chosen(rules[:1], call_to(arguments={"rule": "reminder"})) == ""
+
+
+@pytest.mark.parametrize(
+    ("answered_by", "on_machine", "refusal"),
+    [
+        ("machine", "hang-up", ANSWERED_BY_MACHINE),
+        ("machine", "connect", None),
+        ("human", "hang-up", None),
+        ("unsure", "hang-up", None),
+        ("", "hang-up", None),
+    ],
+)
+def test_machine_is_refused_where_that_is_wanted(answered_by, on_machine, refusal):
+    """Whoever may be a person is never hung up on."""
+    call = call_to(arguments=OUTBOUND | {"answered_by": answered_by, "on_machine": on_machine})
+    route = choose_route(RuleBook([rule("reminder", is_outbound=True)], US, FALLBACK), call)
+    assert route.refusal == refusal
+
+
+def test_agent_that_was_asked_for_speaks_if_the_rule_allows_it():
+    """Its standby URI is that of the rule's own agent, and is left out; other agents are not heard of."""
+    uri = SipUri("sip:a@b", "b")
+    outbound = rule("reminder", is_outbound=True, agents=("-Nother",), agent=Agent("-Nown", standby_uri=uri))
+
+    assert outbound.agent_for(call_to(arguments=OUTBOUND | {"agent": "-Nother"})) == Agent("-Nother")
+    assert outbound.agent_for(call_to(arguments=OUTBOUND | {"agent": "-Nstranger"})) == outbound.agent
+    assert outbound.agent_for(call_to(arguments={"agent": "-Nother"})) == outbound.agent

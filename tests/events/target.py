@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from agi_bridge.config import WebhookSettings
 from agi_bridge.events.event import Event, EventType, Letter, from_line, to_line
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 SECRET = "a rather long secret"
 
 

@@ -108,14 +108,14 @@ async def test_target_that_comes_back(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     async with running(settings(f"http://127.0.0.1:{port}"), tmp_path) as outbox:
-        for number in range(150):
+        for number in range(110):
             outbox.put(an_event(str(number)))
         await until(lambda: outbox.counts["failed"] >= 3)
         async with target(port) as crm:
-            await crm.takes(150)
+            await crm.takes(110)
             await until(lambda: not outbox.waiting_bytes)
 
-    assert sorted(map(int, ids(crm.taken))) == list(range(150))
+    assert sorted(map(int, ids(crm.taken))) == list(range(110))
     assert outbox.counts["lost"] == outbox.counts["given_up"] == 0
 
 

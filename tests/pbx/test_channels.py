@@ -11,10 +11,10 @@ CALLER, AGENT = "1700000000.1", "1700000000.2"
 TRUNK, MILLIS = "PJSIP/trunk-00000001", "PJSIP/millis-00000002"
 
 
-def following(limit=100, over=None):
+def following(limit=100, over=None, channel=TRUNK):
     """Return channels with one call, of which only the caller's channel is known."""
     channels = Channels(limit, (lambda call: None) if over is None else over.append)
-    channels.follow("ours", TRUNK, CALLER)
+    channels.follow("ours", channel, CALLER)
     return channels
 
 
@@ -274,3 +274,14 @@ def test_event_that_says_a_thing_twice_is_not_believed():
     with pytest.raises(AmiNonsense):
         channels.hear(Message({"event": ("Hangup",), "uniqueid": (CALLER, "9.9"), "linkedid": (CALLER,)}))
     assert up(channels) == [CALLER]
+
+
+def test_call_that_we_make_is_followed_before_it_has_a_channel():
+    """Its first event names the channel; and a call that does not come about is dropped."""
+    channels = following(channel="")
+    assert channels.call("ours").caller.name == ""
+    heard(channels, "Newchannel", state="Down")
+    assert channels.call("ours").caller.name == TRUNK
+    channels.drop("ours")
+    channels.drop("never known")
+    assert (channels.calls, channels.up) == (0, 0)

@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from agi_bridge.errors import AmiRejected, AmiUnreachable, UnsafeText
+from agi_bridge.errors import AmiRejected, AmiUnreachable, NotAnswered, NotPermitted, UnsafeText
 from agi_bridge.pbx import connection as module
+from agi_bridge.pbx.action import Origination
 from agi_bridge.pbx.channels import FollowedCall
 from agi_bridge.pbx.connection import Connection
-from tests.pbx.ami_server import PATIENCE_SECONDS, TINY_SECONDS, error, event, listing, settings, silence
+from tests.pbx.ami_server import PATIENCE_SECONDS, TINY_SECONDS, error, event, listing, said, settings, silence
 
 CALLER = "1700000000.1"
 ROW = {"Channel": "PJSIP/trunk-1", "ChannelStateDesc": "Up", "Uniqueid": CALLER, "Linkedid": CALLER, "BridgeId": ""}
@@ -243,3 +244,67 @@ async def test_other_settings_are_taken_at_once_and_the_calls_stay(server):
         await until(lambda: connection.connected and connection.logins == 2)
         assert connection.channels.call("ours") is not None
     assert connection.failures == {"refused": 1}
+
+
+ORDER = Origination("PJSIP/100", "c,s,1", uniqueid="ours")
+
+
+def originated(result, *events, uniqueid="ours"):
+    """Return what Asterisk says to Originate: that it has the order, what happens, and how it ended."""
+
+    def answer(asked):
+        number = f"ActionID: {asked['ActionID']}"
+        queued = said("Response: Success", number, "Message: Originate successfully queued")
+        end = said("Event: OriginateResponse", number, f"Response: {result}", "Reason: 0", f"Uniqueid: {uniqueid}")
+        return b"".join((queued, *events[:-1], end, *events[-1:]))
+
+    return answer
+
+
+async def test_call_that_is_answered_is_followed_from_its_first_event(server):
+    """Whoever started it hears first that it is dialled, and then its channel."""
+    begun = asyncio.Event()
+    server.answers["Originate"] = originated("Success", event("Newchannel", "PJSIP/100-1", "ours", "ours", "Down"))
+    async with kept(server.settings()) as connection:
+        await until(lambda: connection.connected)
+        answered = await connection.originate("b-1", ORDER, begun.set)
+        await until(lambda: connection.channels.call("b-1").caller.name)
+    assert (answered.uniqueid, begun.is_set()) == ("ours", True)
+
+
+async def test_call_that_nobody_answers_is_told_with_its_hangup_cause(server):
+    """The event of the hang-up may come after the answer; the call is followed no longer."""
+    over: list[FollowedCall] = []
+    hung_up = event("Hangup", "PJSIP/100-1", "ours", "ours", "Ringing", Cause="17")
+    server.answers["Originate"] = originated("Failure", b"", hung_up)
+    async with kept(server.settings(), over.append) as connection:
+        await until(lambda: connection.connected)
+        with pytest.raises(NotAnswered) as error:
+            await connection.originate("b-1", ORDER)
+        assert connection.channels.calls == 0
+    assert error.value.hangup_cause == 17
+    assert [call.bridge_call_id for call in over] == ["b-1"]
+
+
+async def test_call_that_has_no_channel_ever_has_no_cause(server, monkeypatch):
+    """Where no event comes, nobody waits for long, and nothing stays behind."""
+    monkeypatch.setattr(module, "_HANGUP_EVENT_SECONDS", TINY_SECONDS)
+    server.answers["Originate"] = originated("Failure", b"")
+    async with kept(server.settings()) as connection:
+        await until(lambda: connection.connected)
+        with pytest.raises(NotAnswered) as error:
+            await connection.originate("b-1", ORDER)
+        assert connection.channels.calls == 0
+    assert error.value.hangup_cause is None
+
+
+async def test_call_that_may_not_be_started_leaves_nothing_behind(server):
+    """A refusal is an error of its own, before anything is dialled."""
+    server.answers["Originate"] = error("Permission denied")
+    begun = asyncio.Event()
+    async with kept(server.settings()) as connection:
+        await until(lambda: connection.connected)
+        with pytest.raises(NotPermitted):
+            await connection.originate("b-1", ORDER, begun.set)
+        assert connection.channels.calls == 0
+    assert not begun.is_set()
