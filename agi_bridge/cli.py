@@ -592,7 +592,7 @@ def backfill(
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Ask Millis for the ends of past calls, and join them to the records. For webhooks that never came."""
+    """Ask Millis how past calls ended. For webhooks that never came: what is found joins the records."""
     loaded = _load(config_file)
     settings, folder, _ = _record_settings(config_file)
     began = _time(since, "--since")
@@ -676,7 +676,7 @@ def token(
 
 @commands.command()
 def millis_tools(config_file: ConfigOption = None) -> int:
-    """Print what an agent at Millis needs, as JSON: tools to send its caller on and to end the call, and two webhooks."""
+    """Print an agent's tools and webhooks, as JSON. To send its caller on, to end the call, and to tell us of it."""
     loaded = _load(config_file, need_keys=False)
     if not loaded.web.public_url:
         raise ConfigError([Problem("web.public_url", "is missing", "the address at which Millis reaches the web port")])

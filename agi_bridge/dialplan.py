@@ -194,8 +194,6 @@ _OUTCOMES = {
 _NEVER_DIALLED = Outcome(Result.UNKNOWN, Reason.NEVER_DIALLED)
 _REDIRECTED = Outcome(Result.MILLIS, Reason.AGENT_UNAVAILABLE)
 _DROPPED = Outcome(Result.MILLIS, Reason.AGENT_DROPPED)
-# Of a call that nobody has reported the end of, and that must be over; only its record says so.
-END_NOT_REPORTED = Outcome(Result.UNKNOWN, Reason.END_NOT_REPORTED)
 TRANSFERRED = Outcome(Result.COMPLETED, Reason.TRANSFERRED)
 _TRANSFER_ANSWERED = Outcome(Result.COMPLETED, Reason.TRANSFER_ANSWERED)
 _TRANSFER_UNANSWERED = Outcome(Result.PBX, Reason.TRANSFER_UNANSWERED)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ import structlog
 
 from agi_bridge import __version__, app, config
 from agi_bridge.access import digest
+from agi_bridge.call import Report
 from agi_bridge.cli import DONE, FAILED, INTERRUPTED, MISUSED, WARNED, main
+from agi_bridge.records.schema import VERSIONS
+from agi_bridge.records.selection import Selection
 from agi_bridge.records.store import Store, database_url
 from agi_bridge.simulator.asterisk import AsteriskSide
 from agi_bridge.simulator.fault import Fault
@@ -1558,8 +1562,11 @@ def test_records_are_found_without_a_configuration(run, tmp_path, monkeypatch):
     """Where nothing is configured, records are where a bridge that nothing was told keeps them."""
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
     code, out, _ = run("migrate")
-    assert (code, out) == (DONE, f"sqlite:///{tmp_path}/state/records.sqlite was empty and has version 0001\n")
-    assert run("migrate")[1].endswith("had version 0001 and has version 0001\n")
+    assert (code, out) == (
+        DONE,
+        f"sqlite:///{tmp_path}/state/records.sqlite was empty and has version {VERSIONS[-1]}\n",
+    )
+    assert run("migrate")[1].endswith(f"had version {VERSIONS[-1]} and has version {VERSIONS[-1]}\n")
 
     assert shown(run("calls")[1]) == []
 
@@ -1606,3 +1613,28 @@ def test_database_of_a_newer_version(run, recorded):
         assert (code, out) == (FAILED, "")
         assert err.startswith("agi-bridge: the database has version 9999, which a newer agi-bridge made")
         assert len(err.splitlines()) == 1
+
+
+# What Millis knows of past calls.
+
+
+async def test_backfill_joins_what_millis_knows(run, millis, tmp_path, monkeypatch):
+    """Ends that no webhook told get into the records; done again, it changes nothing."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    for call in ("call-1", "call-2"):
+        millis.sessions.register(call, {"metadata": {"bridge_call_id": call}})
+        await millis.sessions.begin(call)
+        await millis.sessions.end(call)
+    url = database_url(None, "", tmp_path / "state")
+    with closing(Store.open_for_writing(url, 5)) as store:
+        store.write(
+            [Report("call-1", datetime.now(UTC), {"uniqueid": "1.1", "result": "completed", "reason": "routed"})]
+        )
+    outs = [(await run_beside(run, "backfill", "--json"))[1] for _ in range(2)]
+
+    assert list(map(json.loads, outs)) == [
+        {"ends_found": 2, "records_changed": changed, "kept_aside": 1} for changed in (1, 0)
+    ]
+    with closing(Store.open_for_reading(url, 5)) as store:
+        [record] = store.all(Selection())
+    assert (record.millis_status, record.millis_cost) == ("user-ended", 0.0303)

@@ -26,6 +26,7 @@ from agi_bridge.doctor.finding import Check
 from agi_bridge.doctor.millis_checks import check_accounts, check_standby
 from agi_bridge.doctor.pbx_checks import check_ping, check_transfer
 from agi_bridge.doctor.sip_checks import check_nat
+from agi_bridge.records import joining
 from agi_bridge.simulator.millis import SimulatedMillis
 from agi_bridge.simulator.sip import CallerBehaviour, SipAgent, place_call
 from agi_bridge.simulator.tone import AGENT_TONE_HZ, CALLER_TONE_HZ
@@ -233,7 +234,7 @@ DIALPLAN = text("docs/dialplan.md")
 
 def outcomes() -> set[Outcome]:
     """Return every outcome that the code can give a call."""
-    modules: tuple[types.ModuleType, ...] = (bridge, dialplan, routing)
+    modules: tuple[types.ModuleType, ...] = (bridge, dialplan, routing, joining)
     named = {value for module in modules for value in vars(module).values() if isinstance(value, Outcome)}
     raised = {
         error.outcome

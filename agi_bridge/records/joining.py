@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from agi_bridge.call import CallRecord
+from agi_bridge.call import CallRecord, Outcome, Reason, Result
 from agi_bridge.numbers import mask, mask_within
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agi_bridge.call import Report
+
+# What is known of a call that must be over, and of whose end nobody has told.
+END_NOT_REPORTED = Outcome(Result.UNKNOWN, Reason.END_NOT_REPORTED)
 
 # Who came: reported by every session of the call, and true as the first of them told it.
 INTRODUCTION = ("uniqueid", "channel", "pbx")

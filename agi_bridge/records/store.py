@@ -20,9 +20,8 @@ from sqlalchemy import delete, event, func, insert, or_, select, tuple_, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from agi_bridge.call import CallRecord, Reason, Report
-from agi_bridge.dialplan import END_NOT_REPORTED
 from agi_bridge.errors import RecordRefused, RecordsError
-from agi_bridge.records.joining import LATEST, SAID, Joined, joined, with_masked_numbers
+from agi_bridge.records.joining import END_NOT_REPORTED, LATEST, SAID, Joined, joined, with_masked_numbers
 from agi_bridge.records.migration import migrate, version_of
 from agi_bridge.records.report_line import from_line, to_line
 from agi_bridge.records.schema import MATCHED_BY, VERSIONS, calls, unmatched, without_end
