@@ -331,8 +331,6 @@ class Records:
             try:
                 lines, end = spool.read(self._settings.batch_limit)
                 reports, spoilt = _read(lines)
-                if self._settings.drop_transcripts_after_days == 0:
-                    reports = [without_transcript(report) for report in reports]
                 self._write(store, reports)
                 for line, why in spoilt:
                     self._set_aside(line, why)
@@ -342,6 +340,8 @@ class Records:
 
     def _write(self, store: Store, reports: Sequence[Report]) -> None:
         """Write *reports*, all but those that the database does not take; raise RecordsError if it is away."""
+        if self._settings.drop_transcripts_after_days == 0:
+            reports = [without_transcript(report) for report in reports]
         try:
             store.write(reports, mask_numbers=self._settings.mask_numbers_after_days == 0)
             self._counts["written"] += len(reports)

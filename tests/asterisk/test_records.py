@@ -27,7 +27,7 @@ from tests.asterisk.stage import (
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 30.0
 CDR_FIELDS = (
     "uniqueid",
     "linkedid",
@@ -67,7 +67,7 @@ async def _until(found: Callable[[], T | None]) -> T:
     """Look again and again, because neither a file nor a database tells anybody that it has changed."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (result := found()) is None:  # noqa: ASYNC110 - nothing could set an event
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.2)
     return result
 
 
