@@ -249,6 +249,7 @@ async def test_millis_is_told_who_called_what_and_the_rules_own_keys():
                 "context": "from-trunk",
                 "language": "en",
                 "direction": "inbound",
+                "answered_by": "",
                 "called_at": "2026-11-20T09:30:00.000+00:00",
                 "team": "sales",
                 "tier": "gold, really",

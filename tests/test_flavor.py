@@ -153,6 +153,7 @@ def test_settings_are_those_of_the_configuration():
         "MILLIS_REPORT_SECONDS": "1",
         "MILLIS_LONGEST_CALL_SECONDS": "20060",
         "MILLIS_DEFAULT_FALLBACK": "from-did-direct,200,1",
+        "MILLIS_CDR_FIELD": "userfield",
     }
 
 
@@ -178,6 +179,7 @@ def test_settings_without_a_file_for_them_are_a_subroutine(flavor):
         " same => n,Set(MILLIS_REPORT_SECONDS=1)",
         " same => n,Set(MILLIS_LONGEST_CALL_SECONDS=14400)",
         " same => n,Set(MILLIS_DEFAULT_FALLBACK=millis-fallback,s,1)",
+        " same => n,Set(MILLIS_CDR_FIELD=userfield)",
         " same => n,Return()",
     ]
 
