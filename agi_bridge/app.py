@@ -28,7 +28,7 @@ from agi_bridge.changes import Reloaded, changes, values
 from agi_bridge.control import Control, LiveCall
 from agi_bridge.dialplan import safe_call_id
 from agi_bridge.dry_run import imagined_call, route_facts
-from agi_bridge.errors import CannotListen, ConfigError, RecordsError
+from agi_bridge.errors import CannotListen, ConfigError, NoRecordsYet, RecordsError
 from agi_bridge.events.sender import Sender
 from agi_bridge.events.webhooks import Webhooks
 from agi_bridge.ledger import Ledger
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from agi_bridge.bridge import Recorder
-    from agi_bridge.call import Report
+    from agi_bridge.call import CallRecord, Report
     from agi_bridge.config import Config, PrefetchSettings, RecordSettings
     from agi_bridge.events.outbox import Outbox
     from agi_bridge.pbx.connection import Connection
@@ -226,9 +226,9 @@ class Service:
         """Return our id of the call that Millis knows by *session_id*, "" where it is not known."""
         if known := self.sessions.bridge_call_id(session_id):
             return known
-        if not session_id.isprintable() or not session_id or self.reader is None:
+        if not session_id.isprintable() or not session_id:
             return ""
-        record = await self.reader.ask(lambda store: store.call_of_session(session_id))
+        record = await _known_of(self.reader, lambda store: store.call_of_session(session_id))
         return record.bridge_call_id if record else ""
 
     async def calls(self, query: Mapping[str, str]) -> dict[str, Any]:
@@ -372,15 +372,22 @@ class CallsIn:
             call = connection.channels.call(bridge_call_id)
             if call is not None and call.caller is not None and not call.caller.hung_up:
                 return LiveCall(bridge_call_id, connection.ami, call.caller.name)
-        record = None
-        if self._reader is not None and safe_call_id(bridge_call_id):
-            record = await self._reader.ask(lambda store: store.call(bridge_call_id))
+        if not safe_call_id(bridge_call_id):
+            return None
+        record = await _known_of(self._reader, lambda store: store.call(bridge_call_id))
         pbx = self._pbxs.connections.get(record.pbx or "") if record else None
         if record is None or pbx is None:
             return None
         channels = await pbx.ami.core_show_channels()
         name = next((channel.name for channel in channels if channel.uniqueid == record.uniqueid), None)
         return None if name is None else LiveCall(bridge_call_id, pbx.ami, name)
+
+
+async def _known_of(reader: RecordReader | None, question: Callable[[Store], CallRecord | None]) -> CallRecord | None:
+    """Return the record that *question* finds, None where there is none, or are none at all; raise RecordsError."""
+    with suppress(NoRecordsYet):
+        return None if reader is None else await reader.ask(question)
+    return None
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@
     ├── ApiRefused               the operator: a running bridge does not do what a command asks of it
     ├── WorkerFailed             the operator: a worker process that did not start
     ├── RecordsError             the operator: the database of records is away, or cannot be ours
+    │   ├── NoRecordsYet         nothing has been recorded so far, so nothing is known
     │   └── RecordRefused        a record that the database does not take, whenever it is asked
     ├── LookupFailed             the operator: what is asked about callers does not answer as it should
     ├── CannotPlace              the operator: Asterisk's files are not such that our part could be put into them
@@ -118,6 +119,10 @@ class WorkerFailed(BridgeError):
 
 class RecordsError(BridgeError):
     """The records of calls cannot be read or written now; no call is touched by that."""
+
+
+class NoRecordsYet(RecordsError):
+    """The database of records is not there, or is still empty; the bridge makes it a moment after its first start."""
 
 
 class RecordRefused(RecordsError):

@@ -20,7 +20,7 @@ from sqlalchemy import delete, event, func, insert, or_, select, tuple_, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from agi_bridge.call import CallRecord, Reason, Report
-from agi_bridge.errors import RecordRefused, RecordsError
+from agi_bridge.errors import NoRecordsYet, RecordRefused, RecordsError
 from agi_bridge.records.joining import END_NOT_REPORTED, LATEST, SAID, Joined, joined, with_masked_numbers
 from agi_bridge.records.migration import migrate, version_of
 from agi_bridge.records.report_line import from_line, to_line
@@ -98,11 +98,11 @@ class Store:
 
     def _check(self) -> None:
         if self._path and not self._path.exists():
-            raise RecordsError(f"there are no records in {self._path}; the bridge makes it when it starts")
+            raise NoRecordsYet(f"there are no records in {self._path}; the bridge makes it when it starts")
         with self._reading() as connection:
             version = version_of(connection)
         if version != VERSIONS[-1]:
-            raise RecordsError(
+            raise (RecordsError if version else NoRecordsYet)(
                 f"the database {self.name} has version {version or 'none'}, and this agi-bridge reads {VERSIONS[-1]}; "
                 "agi-bridge migrate brings it there"
             )
