@@ -94,7 +94,7 @@ async def test_target_that_fails_is_told_later(tmp_path: Path, trouble: int | st
             assert not outbox.is_well
             crm.answer = lambda event: 200
             await crm.takes(1)
-            await until(lambda: outbox.is_well)
+            await until(lambda: not outbox.waiting_bytes)
 
     assert set(ids(crm.received)) == {"1"}
     assert [line["event"] for line in logs] == [
