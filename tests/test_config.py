@@ -23,6 +23,7 @@ from agi_bridge.config import (
     parse_address,
     where_to_ask,
 )
+from agi_bridge.config.table import Region
 from agi_bridge.errors import ConfigError
 from agi_bridge.events.event import EventType
 from agi_bridge.millis.models import REGIONS
@@ -343,7 +344,7 @@ def test_address_of_the_api(line, us, eu):
 
 def test_regions_are_those_of_the_client():
     """The regions that may be configured are those whose addresses are known."""
-    assert set(get_args(config.Region)) == set(REGIONS)
+    assert set(get_args(Region)) == set(REGIONS)
 
 
 # The key.

@@ -1,43 +1,49 @@
-"""The configuration: TOML text in, a checked `Config` out, or every problem at once.
-
-Pure: the text, the environment and a way to read files are handed in. What the file may say is stated once, in the pydantic
-models below, whose keys `docs/configuration.md` explains; what the rest of the program uses are the values they become.
-"""
+"""How a file becomes a `Config`: the text is read, its tables are looked at together, and every problem is told at once."""
 
 from __future__ import annotations
 
-import copy
-import difflib
 import ipaddress
 import json
-import re
 import tomllib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-)
+from pydantic import SecretStr
 
-from agi_bridge import dialplan, metadata, transfer
+from agi_bridge import dialplan, metadata
 from agi_bridge.access import Scope, Token
-from agi_bridge.agi.protocol import Limits, get_full_variable
-from agi_bridge.allowance import Allowance
-from agi_bridge.call import NOT_SENT_WORDS, WITHHELD_WORDS
+from agi_bridge.agi.protocol import get_full_variable
+from agi_bridge.config.address import (
+    can_reach,
+    is_here,
+    is_near,
+    is_open_to_others,
+    is_plain_http_elsewhere,
+    is_plain_http_here,
+    meet,
+    overlap,
+)
+from agi_bridge.config.agi import SECRET, SHIPPED_BUDGET_SECONDS, SHORTEST_SAFE_SECRET, AgiSettings
+from agi_bridge.config.file import File, checked, parsed
+from agi_bridge.config.log import LogSettings
+from agi_bridge.config.metadata import MetadataSettings
+from agi_bridge.config.millis import DEFAULT_ACCOUNT, BackfillSettings, MillisSettings
+from agi_bridge.config.numbers import NumberSettings
+from agi_bridge.config.originate import OriginateSettings
+from agi_bridge.config.pbx import SHORTEST_LOGIN_SECONDS, PbxSettings
+from agi_bridge.config.prefetch import PrefetchSettings
+from agi_bridge.config.reading import closest
+from agi_bridge.config.records import RecordSettings
+from agi_bridge.config.route import SHIPPED_LONGEST_CALL_SECONDS, RouteSettings
+from agi_bridge.config.table import DATABASE_URL, NAME, NAME_RULE
+from agi_bridge.config.web import WebSettings
+from agi_bridge.config.webhook import WebhookSettings
 from agi_bridge.dialplan import SipUri
 from agi_bridge.errors import BadSipUri, ConfigError, Problem, UnsafeText
-from agi_bridge.events.event import EventType
 from agi_bridge.events.signature import key_of
 from agi_bridge.millis.models import REGIONS
-from agi_bridge.numbers import Numbers, Pattern, PatternError, known_country
+from agi_bridge.numbers import Numbers, Pattern
 from agi_bridge.routing import WITHHELD, Agent, Dialling, Rule, RuleBook, Welcome
 from agi_bridge.transfer import Transfer
 
@@ -45,693 +51,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     ReadFile = Callable[[str], bytes]
-
-DEFAULT_ACCOUNT = "default"
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
-_NAME_RULE = "must be letters, digits, '_', '.' and '-', at most 64, and begin with a letter or digit"
-_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*", re.ASCII)
-_HTTP_URL = re.compile(
-    r"https?://(\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9_.-]+)(?::([0-9]{1,5}))?(?:/[^\s?#]*)?", re.ASCII
-)
-
-_DATABASE_URL = re.compile(
-    r"postgresql://(?:[^\s:/@?]*(?::(?P<password>[^\s/@]*))?@)?[^\s@]*|sqlite:////[^\s?]+", re.ASCII
-)
-
-# As SQLAlchemy reads it: not PostgreSQL's "::type", and not what is behind a backslash.
-_SQL_PARAMETER = re.compile(r"(?<![:\w\\]):(\w+)(?!:)", re.ASCII)
-
-# What a dialplan can hold and hand over as it is: no comma, semicolon, quote, bracket, dollar or percent sign.
-_SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}", re.ASCII)
-_SHORTEST_SAFE_SECRET = 16
-
-# Asterisk waits so long before it refuses a login (manager.c, authenticate).
-SHORTEST_LOGIN_SECONDS = 1
-
-# What the shipped site/extensions.conf sets; the operator's own cannot be seen from here.
-SHIPPED_BUDGET_SECONDS = 6
-SHIPPED_LONGEST_CALL_SECONDS = 14_400
-
-# What phones show for a caller without a number; in a Call each of them is None.
-_WORDS_FOR_WITHHELD = WITHHELD_WORDS | NOT_SENT_WORDS
-
-# Digits and pattern signs only, with at least one sign that no number has.
-_FORGOTTEN_UNDERSCORE = re.compile(r"(?=.*[XZN.!\[\]])[+*#0-9XZN.!\[\]-]+")
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-# Where a PBX stands: on this machine or in a private network (RFC 1918, RFC 4193, link-local).
-PRIVATE_NETWORKS = [
-    "127.0.0.0/8",
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "169.254.0.0/16",
-    "::1/128",
-    "fc00::/7",
-    "fe80::/10",
-]
-_LOOPBACK = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen: an IP address or host name, and a TCP port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def _one_or_many(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
-def _address(text: str) -> str:
-    parse_address(text)
-    return text
-
-
-def parse_address(text: str) -> Address:
-    """Read "127.0.0.1:4573" or "[::1]:4573"; raise ValueError."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not _is_host(host) or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
-        raise ValueError("must be an address and a port, such as 127.0.0.1:4573 or [::1]:4573")
-    return Address(host, int(port))
-
-
-def _is_open_to_others(text: str) -> bool:
-    try:
-        address = ipaddress.ip_address(parse_address(text).host)
-    except ValueError:
-        return False
-    return address.is_unspecified or address.is_global
-
-
-def _is_host(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return _HOST_NAME.fullmatch(text) is not None
-    return True
-
-
-def _host(text: str) -> str:
-    if not _is_host(text):
-        raise ValueError("must be an IP address or a host name")
-    return text
-
-
-def _ami_text(text: str) -> str:
-    if not re.fullmatch(r"[!-~]{1,200}", text):
-        raise ValueError("must be printable signs without blanks, at most 200")
-    return text
-
-
-def _network(text: str) -> str:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError as error:
-        raise ValueError(f"must be an IP address or network, such as 192.168.1.0/24 ({error})") from None
-    return text
-
-
-def _country(text: str) -> str:
-    if not known_country(text):
-        raise ValueError("must be a two-letter country code in capitals, such as US or DE")
-    return text
-
-
-def _http_url(text: str) -> str:
-    match = _HTTP_URL.fullmatch(text)
-    if match is None or not _is_host(match[1].strip("[]")) or int(match[2] or 0) > 65535:
-        raise ValueError("must be an http:// or https:// address without user name, query or fragment")
-    return text.rstrip("/")
-
-
-def _url_by_region(value: Any) -> dict[str, str]:
-    """Read one address for all regions, or a table of one for each."""
-    urls = value if isinstance(value, dict) else dict.fromkeys(REGIONS, value)
-    if unknown := sorted(set(urls) - set(REGIONS)):
-        raise ValueError(f'there is no region "{unknown[0]}"; there are: {", ".join(REGIONS)}')
-    if not all(isinstance(url, str) for url in urls.values()):
-        raise ValueError("must be an address in quotes, or a table with one for each region")
-    return {region: _http_url(url) for region, url in urls.items()}
-
-
-def _is_plain_http_elsewhere(url: str) -> bool:
-    """Return whether what is sent to *url* can be read on the way."""
-    return url.startswith("http:") and not _is_plain_http_here(url)
-
-
-def _is_plain_http_here(url: str) -> bool:
-    """Return whether *url* is of a program on this machine that speaks without TLS."""
-    scheme, _, rest = url.partition("://")
-    host = rest.partition("/")[0]
-    return scheme == "http" and re.fullmatch(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", host) is not None
-
-
-def _database_url(text: str) -> str:
-    match = _DATABASE_URL.fullmatch(text)
-    if match is None:
-        raise ValueError(
-            'must be such as "postgresql://user@host/database" or "sqlite:////var/lib/agi-bridge/calls.sqlite"'
-        )
-    if match["password"] is not None:
-        raise ValueError("must not hold a password; write it into a file, and name that in password_file")
-    return text
-
-
-def _lookup_sql(text: str) -> str:
-    if unknown := sorted(set(_SQL_PARAMETER.findall(text)) - set(metadata.LOOKUP_NAMES)):
-        raise ValueError(f"there is no parameter :{unknown[0]}; there are: {', '.join(metadata.LOOKUP_NAMES)}")
-    return text
-
-
-def _host_pattern(text: str) -> str:
-    if not re.fullmatch(r"(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?", text):
-        raise ValueError("must be a host name, an IPv4 address, or *.domain")
-    return text
-
-
-def _expression(text: str) -> str:
-    try:
-        get_full_variable(text).encode()
-    except UnsafeText as error:
-        raise ValueError(str(error)) from None
-    for opening, closing in ("{}", "()", "[]"):
-        if text.count(opening) != text.count(closing):
-            raise ValueError(f"has {text.count(opening)} {opening!r} but {text.count(closing)} {closing!r}")
-    return text
-
-
-def _metadata_name(name: str) -> str:
-    if name in metadata.RESERVED_NAMES:
-        raise ValueError("is a name of Millis's own; choose another")
-    if name in metadata.STANDARD_NAMES:
-        raise ValueError("is sent with every call already; choose another name")
-    if not metadata.NAME.fullmatch(name):
-        raise ValueError("must be letters, digits and '_', at most 64, and not begin with a digit")
-    return name
-
-
-def _metadata_value(value: str) -> str:
-    return _expression(value) if metadata.is_expression(value) else value
-
-
-def _pattern(text: str) -> str:
-    Pattern.compile(text)
-    return text
-
-
-def _number(text: str) -> str:
-    if _FORGOTTEN_UNDERSCORE.fullmatch(text):
-        raise ValueError(f'looks like a pattern, and patterns begin with "_"; write "_{text}"')
-    return _pattern(text)
-
-
-def _caller(text: str) -> str:
-    if text != WITHHELD and text.lower() in _WORDS_FOR_WITHHELD:
-        raise ValueError(f'is no number; for callers who withhold theirs, write "{WITHHELD}"')
-    return _number(text)
-
-
-def _agent_id(text: str) -> str:
-    if not re.fullmatch("[A-Za-z0-9_.-]{1,200}", text, re.ASCII):
-        raise ValueError("must be the id of an agent: letters, digits, '_', '.' and '-'")
-    return text
-
-
-def _own_number(text: str) -> str:
-    if not re.fullmatch(r"\+?[0-9]{3,15}", text, re.ASCII):
-        raise ValueError('must be a number of yours in digits, such as "+15551230001"')
-    return text
-
-
-def _prefix(text: str) -> str:
-    if not re.fullmatch(r"\+[1-9][0-9]{0,14}", text, re.ASCII):
-        raise ValueError('must be the beginning of a number in E.164, with its plus sign, such as "+1212"')
-    return text
-
-
-def _public_url(text: str) -> str:
-    parts = urlsplit(text)
-    if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
-        raise ValueError('must be an address such as "https://pbx.example.com/agi-bridge", or ""')
-    return text.rstrip("/")
-
-
-def _webhook_url(text: str) -> str:
-    _http_url(text)
-    return text
-
-
-def _event_type(text: str) -> str:
-    if text not in list(EventType):
-        raise ValueError(f"is no event; {_closest(text, EventType)}")
-    return text
-
-
-def _scheme(text: str) -> str:
-    if not re.fullmatch("[A-Za-z]*", text):
-        raise ValueError('must be a word such as "Bearer", or "" for the key alone')
-    return text
-
-
-Seconds = Annotated[float, Field(gt=0, le=3600)]
-Patterns = Annotated[list[Annotated[str, AfterValidator(_pattern)]], BeforeValidator(_one_or_many)]
-Dids = Annotated[list[Annotated[str, AfterValidator(_number)]], BeforeValidator(_one_or_many)]
-Callers = Annotated[list[Annotated[str, AfterValidator(_caller)]], BeforeValidator(_one_or_many)]
-Metadata = dict[Annotated[str, AfterValidator(_metadata_name)], Annotated[str, AfterValidator(_metadata_value)]]
-Place = Annotated[str, AfterValidator(dialplan.check_place)]
-Sound = Annotated[str, AfterValidator(dialplan.check_sound)]
-Music = Annotated[str, AfterValidator(dialplan.check_music)]
-Endpoint = Annotated[str, AfterValidator(dialplan.check_endpoint)]
-Region = Literal["us-west", "eu-west"]
-assert set(get_args(Region)) == set(REGIONS)  # noqa: S101 - one list, written twice because Literal needs it so
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class AgiSettings(_Table):
-    """`[agi]`: where Asterisk reaches us, and how much one connection may ask of us."""
-
-    listen: Annotated[
-        list[Annotated[str, AfterValidator(_address)]], BeforeValidator(_one_or_many), Field(min_length=1)
-    ] = ["127.0.0.1:4573"]
-    allow: Annotated[list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_one_or_many)] = PRIVATE_NETWORKS
-    workers: Annotated[int, Field(ge=1, le=64)] = 1
-    backlog: Annotated[int, Field(ge=1, le=65535)] = 1024
-    session_limit: Annotated[int, Field(ge=1)] = 10_000
-    peer_rate_limit_per_second: Annotated[int, Field(ge=1)] = 1_000
-    peer_burst_connections: Annotated[int, Field(ge=1)] = 5_000
-    secret_file: str | None = None
-    environment_timeout_seconds: Seconds = 5.0
-    setup_timeout_seconds: Seconds = 5.5
-    prompt_timeout_seconds: Seconds = 30.0
-    drain_timeout_seconds: Seconds = 10.0
-    line_limit_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = Limits.line_bytes
-    environment_limit_bytes: Annotated[int, Field(ge=2048, le=1_048_576)] = Limits.environment_bytes
-    command_limit_bytes: Annotated[int, Field(ge=512, le=8190)] = Limits.command_bytes
-    refusal_log_seconds: Seconds = 10.0
-
-    # Not a key: it comes from the environment or from `secret_file`.
-    _secret: SecretStr = PrivateAttr(default=SecretStr(""))
-
-    def with_secret(self, secret: SecretStr) -> AgiSettings:
-        """Return these settings with what a request must know."""
-        settings = self.model_copy()
-        settings._secret = secret
-        return settings
-
-    @property
-    def secret(self) -> SecretStr:
-        """Return what a request must know, "" where none is wanted."""
-        return self._secret
-
-    @property
-    def addresses(self) -> list[Address]:
-        """Return where to listen."""
-        return [parse_address(text) for text in self.listen]
-
-    @property
-    def networks(self) -> tuple[Network, ...]:
-        """Return the networks whose hosts may connect."""
-        return tuple(ipaddress.ip_network(text) for text in self.allow)
-
-    @property
-    def limits(self) -> Limits:
-        """Return the bounds of one conversation."""
-        return Limits(
-            line_bytes=self.line_limit_bytes,
-            environment_bytes=self.environment_limit_bytes,
-            command_bytes=self.command_limit_bytes,
-        )
-
-
-class WebSettings(_Table):
-    """`[web]`: where health, metrics and the reload are asked for."""
-
-    listen: Annotated[list[Annotated[str, AfterValidator(_address)]], BeforeValidator(_one_or_many)] = [
-        "127.0.0.1:4574"
-    ]
-    public_url: Annotated[str, AfterValidator(_public_url)] = ""
-    connection_limit: Annotated[int, Field(ge=1, le=10_000)] = 64
-    connection_timeout_seconds: Seconds = 10.0
-    body_limit_bytes: Annotated[int, Field(ge=1024, le=67_108_864)] = 1_048_576
-    request_limit_per_second: Annotated[int, Field(ge=1, le=100_000)] = 50
-    wrong_token_limit_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 30
-
-    def addresses(self, worker: int) -> list[Address]:
-        """Return where the worker of that number listens: each on the port after the one before; port 0 is any."""
-        addresses = map(parse_address, self.listen)
-        return [Address(each.host, each.port + worker - 1 if each.port else 0) for each in addresses]
-
-
-class MillisSettings(_Table):
-    """`[millis]`: how Millis is reached and how long it may take."""
-
-    region: Region = "us-west"
-    base_url: Annotated[dict[str, str], BeforeValidator(_url_by_region)] = {}
-    allowed_hosts: Annotated[
-        list[Annotated[str, AfterValidator(_host_pattern)]], BeforeValidator(_one_or_many), Field(min_length=1)
-    ] = ["*.millis.ai"]
-    api_key_file: str | None = None
-    authorization_scheme: Annotated[str, AfterValidator(_scheme)] = ""
-    connect_timeout_seconds: Seconds = 1.0
-    region_timeout_seconds: Seconds | None = None
-    timeout_seconds: Seconds = 3.9
-    keepalive_seconds: Seconds = 30.0
-    registration_limit: Annotated[int, Field(ge=1)] = 4_000
-    breaker_failures: Annotated[int, Field(ge=1, le=1000)] = 2
-    breaker_seconds: Seconds = 10.0
-    probe_seconds: Annotated[float, Field(ge=0, le=3600)] = 15.0
-    delete_orphans: bool = False
-    response_limit_bytes: Annotated[int, Field(ge=1024, le=16_777_216)] = 65_536
-
-    def url(self, region: str) -> str:
-        """Return the address of the API of *region*, without a slash at its end."""
-        return self.base_url.get(region, REGIONS[region])
-
-    @property
-    def seconds_for_one_region(self) -> float:
-        """Return how long a region may take while there is another to ask; half of the whole time, where nothing is said."""
-        return self.region_timeout_seconds or self.timeout_seconds / 2
-
-
-class AccountSettings(_Table):
-    """`[account.NAME]`: a further Millis account, whose key stands in a file or in an environment variable."""
-
-    api_key_file: str | None = None
-    api_key_env: str | None = None
-
-
-class PbxSettings(_Table):
-    """`[[pbx]]`: a PBX whose manager interface the bridge may use: who it is, and how it is reached."""
-
-    name: str = ""
-    peers: Annotated[
-        list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_one_or_many), Field(min_length=1)
-    ] = ["127.0.0.1", "::1"]
-    ami_host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
-    ami_port: Annotated[int, Field(ge=1, le=65535)] = 5038
-    ami_user: Annotated[str, AfterValidator(_ami_text)] = "agi-bridge"
-    ami_secret_file: str | None = None
-    ami_secret_env: str | None = None
-    ami_tls: bool = False
-    ami_ca_file: str | None = None
-    ami_connect_timeout_seconds: Seconds = 5.0
-    ami_action_timeout_seconds: Seconds = 5.0
-    ami_ping_seconds: Seconds = 10.0
-    ami_reconnect_seconds: Seconds = 1.0
-    ami_reconnect_limit_seconds: Seconds = 30.0
-    ami_login_retry_seconds: Seconds = 60.0
-    ami_resync_seconds: Seconds = 300.0
-    ami_action_limit: Annotated[int, Field(ge=1, le=10_000)] = 100
-    ami_channel_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
-    ami_message_limit_bytes: Annotated[int, Field(ge=4096, le=16_777_216)] = 1_048_576
-
-    # Not keys: they come from the environment and from files.
-    _secret: SecretStr = PrivateAttr(default=SecretStr(""))
-    _authority: str = PrivateAttr(default="")
-
-    def with_secret(self, secret: SecretStr, authority: str) -> PbxSettings:
-        """Return these settings with the secret of `ami_user`, and the certificates of `ami_ca_file`."""
-        settings = self.model_copy()
-        settings._secret, settings._authority = secret, authority
-        return settings
-
-    @property
-    def secret(self) -> SecretStr:
-        """Return the secret of `ami_user`."""
-        return self._secret
-
-    @property
-    def authority(self) -> str:
-        """Return the certificates that the PBX's own must come from, in PEM; "" for the machine's authorities."""
-        return self._authority
-
-    @property
-    def networks(self) -> tuple[Network, ...]:
-        """Return the networks that this PBX's FastAGI connections come from."""
-        return tuple(ipaddress.ip_network(text) for text in self.peers)
-
-    @property
-    def ami_address(self) -> Address:
-        """Return where its manager interface listens."""
-        return Address(self.ami_host, self.ami_port)
-
-
-class NumberSettings(_Table):
-    """`[numbers]`: how numbers are read, and where the called one is found."""
-
-    default_country: Annotated[str, AfterValidator(_country)] | None = None
-    did_expression: Annotated[str, AfterValidator(_expression)] | None = None
-
-
-class MetadataSettings(_Table):
-    """`[metadata]`: the bound on each value that is sent to Millis."""
-
-    value_limit_characters: Annotated[int, Field(ge=16, le=8192)] = 512
-
-
-class LogSettings(_Table):
-    """`[log]`: how much is told, in which form, and whether phone numbers are shown in full."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "text"] = "auto"
-    numbers: Literal["masked", "full"] = "masked"
-
-
-class RecordSettings(_Table):
-    """`[records]`: where records of calls are kept, how much may wait for the database, and what is forgotten when."""
-
-    enabled: bool = True
-    folder: str | None = None
-    url: Annotated[str, AfterValidator(_database_url)] | None = None
-    password_file: str | None = None
-    gather_seconds: Annotated[float, Field(ge=0, le=10)] = 0.05
-    batch_seconds: Annotated[float, Field(ge=0, le=60)] = 0.5
-    batch_limit: Annotated[int, Field(ge=1, le=10_000)] = 200
-    queue_limit: Annotated[int, Field(ge=1)] = 10_000
-    spool_limit_bytes: Annotated[int, Field(ge=65_536)] = 268_435_456
-    write_timeout_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
-    read_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 3.0
-    retry_seconds: Seconds = 30.0
-    keep_days: Annotated[int, Field(ge=0, le=36_500)] = 365
-    mask_numbers_after_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
-    drop_transcripts_after_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
-    unmatched_keep_days: Annotated[int, Field(ge=1, le=36_500)] = 7
-    close_calls_after_seconds: Annotated[int, Field(ge=60, le=604_800)] = 600
-
-    # Not keys: the password comes from `password_file`, or the whole address from the environment.
-    _password: SecretStr = PrivateAttr(default=SecretStr(""))
-    _environ_url: SecretStr = PrivateAttr(default=SecretStr(""))
-
-    def with_secrets(self, password: SecretStr, environ_url: SecretStr) -> RecordSettings:
-        """Return these settings with what no log may show."""
-        settings = self.model_copy()
-        settings._password, settings._environ_url = password, environ_url
-        return settings
-
-    @property
-    def database(self) -> tuple[SecretStr, SecretStr]:
-        """Return the address of the database, "" for the usual file, and its password, "" where none is wanted."""
-        if self._environ_url.get_secret_value():
-            return self._environ_url, SecretStr("")
-        return SecretStr(self.url or ""), self._password
-
-
-class PrefetchSettings(_Table):
-    """`[prefetch]`: what else Millis is told of a call when its agent begins, and where that is looked up."""
-
-    url: Annotated[str, AfterValidator(_http_url)] | None = None
-    token_file: str | None = None
-    sql: Annotated[str, AfterValidator(_lookup_sql)] | None = None
-    database_url: Annotated[str, AfterValidator(_database_url)] | None = None
-    password_file: str | None = None
-    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 1.0
-    lookup_limit: Annotated[int, Field(ge=1, le=1_000)] = 8
-    answer_limit_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = 65_536
-
-    # Not keys: what the two files say.
-    _token: SecretStr = PrivateAttr(default=SecretStr(""))
-    _password: SecretStr = PrivateAttr(default=SecretStr(""))
-
-    def with_secrets(self, token: SecretStr, password: SecretStr) -> PrefetchSettings:
-        """Return these settings with what no log may show."""
-        settings = self.model_copy()
-        settings._token, settings._password = token, password
-        return settings
-
-    @property
-    def secrets(self) -> tuple[SecretStr, SecretStr]:
-        """Return the token for `url` and the password for `database_url`, each "" where none is wanted."""
-        return self._token, self._password
-
-
-class BackfillSettings(_Table):
-    """`[backfill]`: how Millis is asked for what its webhooks have not told."""
-
-    every_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
-    wait_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
-    look_back_seconds: Annotated[int, Field(ge=60, le=2_592_000)] = 86_400
-    page_limit: Annotated[int, Field(ge=1, le=10_000)] = 100
-    page_size: Annotated[int, Field(ge=1, le=100)] = 20
-    pause_seconds: Annotated[float, Field(ge=0, le=600)] = 1.0
-    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 20.0
-    answer_limit_bytes: Annotated[int, Field(ge=65_536, le=268_435_456)] = 33_554_432
-
-
-class _RouteKeys(_Table):
-    """What a `[[route]]` may say besides its conditions, and `[defaults]` for all of them."""
-
-    agent_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    agent_config: dict[str, Any] | None = None
-    agent_config_file: str | None = None
-    metadata: Metadata = {}
-    include_metadata_in_prompt: bool | None = None
-    account: str | None = None
-    region: Region | None = None
-    failover: bool | None = None
-    standby_uri: str | None = None
-    endpoint: Endpoint | None = None
-    ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] | None = None
-    redial: bool | None = None
-    max_duration_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
-    warning_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
-    answer: bool | None = None
-    prompt: Sound | None = None
-    music: Music | None = None
-    dial_options: Annotated[str, Field(max_length=200)] | None = None
-    allow_feature_keys: bool | None = None
-    fallback: Place | None = None
-
-
-class DefaultSettings(_RouteKeys):
-    """`[defaults]`: what holds for every route that does not say otherwise."""
-
-
-class RouteSettings(_RouteKeys):
-    """`[[route]]`: conditions, then what happens to a call that meets them all."""
-
-    name: str = ""
-    did: Dids = []
-    caller: Callers = []
-    context: Patterns = []
-    channel: Patterns = []
-    arguments: dict[str, Patterns] = {}
-    reject: bool = False
-    direction: Literal["inbound", "outbound"] = "inbound"
-    agents: Annotated[list[Annotated[str, AfterValidator(_agent_id)]], BeforeValidator(_one_or_many)] = []
-
-
-class TransferSettings(_Table):
-    """`[[transfer]]`: one place in the PBX where agents may send their callers."""
-
-    name: Annotated[str, AfterValidator(transfer.check_name)]
-    destination: Place
-    ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 30
-    numbers: Annotated[list[Annotated[str, AfterValidator(transfer.check_number)]], BeforeValidator(_one_or_many)] = []
-    description: Annotated[str, Field(max_length=500)] = ""
-
-
-class OriginateSettings(_Table):
-    """`[originate]`: calls that we make, through which trunk, to whom and how often. Without it, none is made."""
-
-    pbx: str
-    trunk: Annotated[str, AfterValidator(dialplan.check_trunk)]
-    caller_id: Annotated[str, AfterValidator(_own_number)]
-    allow: Annotated[list[Annotated[str, AfterValidator(_prefix)]], BeforeValidator(_one_or_many)] = []
-    rate_limit_per_minute: Annotated[int, Field(ge=1, le=600)] = 10
-    daily_limit: Annotated[int, Field(ge=1, le=100_000)] = 100
-    ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 30
-    detect_machine: Literal["off", "hang-up", "connect"] = "off"
-    folder: str | None = None
-
-    @property
-    def allowance(self) -> Allowance:
-        """Return whom we may call, and how often."""
-        return Allowance(tuple(self.allow), self.rate_limit_per_minute, self.daily_limit)
-
-
-class TokenSettings(_Table):
-    """`[[token]]`: somebody who may ask things of the bridge over HTTP."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")]
-    scopes: Annotated[list[Literal["read", "control", "millis"]], BeforeValidator(_one_or_many), Field(min_length=1)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class WebhookSettings(_Table):
-    """`[[webhook]]`: a program that is told of calls: where, of what, and how hard it is tried."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-    url: Annotated[str, AfterValidator(_webhook_url)]
-    plain_http_reason: Annotated[str, Field(max_length=200)] = ""
-    ca_file: str | None = None
-    secret_file: str | None = None
-    secret_env: str | None = None
-    events: Annotated[
-        list[Annotated[str, AfterValidator(_event_type)]], BeforeValidator(_one_or_many), Field(min_length=1)
-    ] = list(EventType)
-    numbers: Literal["masked", "full"] = "full"
-    timeout_seconds: Seconds = 10.0
-    retry_seconds: Seconds = 1.0
-    retry_limit_seconds: Seconds = 300.0
-    give_up_seconds: Annotated[float, Field(ge=1, le=2_592_000)] = 86_400.0
-    request_limit: Annotated[int, Field(ge=1, le=100)] = 4
-    queue_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    spool_limit_bytes: Annotated[int, Field(ge=65_536)] = 67_108_864
-    answer_limit_bytes: Annotated[int, Field(ge=1024, le=16_777_216)] = 65_536
-
-    # Not keys: they come from the environment and from files.
-    _secret: SecretStr = PrivateAttr(default=SecretStr(""))
-    _authority: str = PrivateAttr(default="")
-
-    def with_secret(self, secret: SecretStr, authority: str) -> WebhookSettings:
-        """Return these settings with what events are signed with, and the certificates of `ca_file`."""
-        settings = self.model_copy()
-        settings._secret, settings._authority = secret, authority
-        return settings
-
-    @property
-    def secret(self) -> SecretStr:
-        """Return what events are signed with."""
-        return self._secret
-
-    @property
-    def authority(self) -> str:
-        """Return the certificates that the target's own must come from, in PEM; "" for the machine's authorities."""
-        return self._authority
-
-
-class File(_Table):
-    """The whole file, as it may be written."""
-
-    agi: AgiSettings = AgiSettings()
-    web: WebSettings = WebSettings()
-    millis: MillisSettings = MillisSettings()
-    account: dict[str, AccountSettings] = {}
-    numbers: NumberSettings = NumberSettings()
-    metadata: MetadataSettings = MetadataSettings()
-    log: LogSettings = LogSettings()
-    records: RecordSettings = RecordSettings()
-    prefetch: PrefetchSettings = PrefetchSettings()
-    backfill: BackfillSettings = BackfillSettings()
-    defaults: DefaultSettings = DefaultSettings()
-    pbx: list[PbxSettings] = []
-    route: list[RouteSettings] = []
-    transfer: list[TransferSettings] = []
-    originate: OriginateSettings | None = None
-    token: list[TokenSettings] = []
-    webhook: list[WebhookSettings] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -775,7 +94,7 @@ def load(
     Millis key is no problem: nothing will be registered. The bridge's own secret is read where *need_secret* says so, else
     together with the keys.
     """
-    file, problems = _checked(_parsed(text))
+    file, problems = checked(parsed(text))
     need_secret = need_keys if need_secret is None else need_secret
     return _Reader(file, problems, environ, read_file).config(need_keys, need_secret)
 
@@ -785,10 +104,10 @@ def where_to_ask(text: str) -> tuple[WebSettings, int]:
 
     All the rest of the file may be wrong: a bridge that runs can be asked while its next configuration is being written.
     """
-    raw = _parsed(text)
+    raw = parsed(text)
     agi = raw.get("agi")
     workers = {"workers": agi["workers"]} if isinstance(agi, dict) and "workers" in agi else {}
-    file, problems = _checked({"web": raw.get("web", {}), "agi": workers})
+    file, problems = checked({"web": raw.get("web", {}), "agi": workers})
     if problems:
         raise ConfigError(problems)
     return file.web, file.agi.workers
@@ -796,40 +115,13 @@ def where_to_ask(text: str) -> tuple[WebSettings, int]:
 
 def where_records_are(text: str, environ: Mapping[str, str], read_file: ReadFile) -> tuple[RecordSettings, Numbers]:
     """Return where records are kept, and how numbers are read; raise ConfigError. The rest of the file may be wrong."""
-    raw = _parsed(text)
-    file, problems = _checked({name: raw[name] for name in ("records", "numbers") if name in raw})
+    raw = parsed(text)
+    file, problems = checked({name: raw[name] for name in ("records", "numbers") if name in raw})
     reader = _Reader(file, problems, environ, read_file)
     records = reader.records()
     if problems:
         raise ConfigError(problems)
     return records, Numbers(file.numbers.default_country)
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        hint = 'texts and phone numbers stand in quotes, such as did = "+15551230001"'
-        raise ConfigError([Problem("file", f"is not TOML: {error}", hint)]) from None
-
-
-def _checked(raw: Mapping[str, Any]) -> tuple[File, list[Problem]]:
-    try:
-        return _readable(raw)
-    except RecursionError:
-        raise ConfigError([Problem("file", "has tables inside tables, hundreds deep")]) from None
-
-
-def _readable(raw: Mapping[str, Any]) -> tuple[File, list[Problem]]:
-    """Return the part of a file that can be read, and what is wrong with the rest: one run is to find every problem."""
-    try:
-        return File.model_validate(raw), []
-    except ValidationError as error:
-        found = error.errors(include_url=False)
-        rest = copy.deepcopy(raw)
-        for place in sorted({_existing(each["loc"], raw) for each in found}, reverse=True):
-            _remove(place, rest)
-        return _readable(rest)[0], [_problem(each, raw) for each in found]
 
 
 class _Reader:
@@ -912,7 +204,7 @@ class _Reader:
                 )
         account = chosen.get("account", DEFAULT_ACCOUNT)
         if account != DEFAULT_ACCOUNT and account not in self.file.account:
-            hint = _closest(account, self.file.account) or f"add [account.{account}] with an api_key_file"
+            hint = closest(account, self.file.account) or f"add [account.{account}] with an api_key_file"
             self._problem(f"{where}: account", f"there is no [account.{account}]", hint)
         agent = Agent(
             agent_id=chosen.get("agent_id"),
@@ -966,7 +258,7 @@ class _Reader:
         names = [pbx.name for pbx in self.file.pbx]
         if originate.pbx not in names and not any(problem.path.startswith("pbx") for problem in self.problems):
             self._problem(
-                "originate.pbx", f'there is no [[pbx]] with the name "{originate.pbx}"', _closest(originate.pbx, names)
+                "originate.pbx", f'there is no [[pbx]] with the name "{originate.pbx}"', closest(originate.pbx, names)
             )
         if not originate.allow:
             self.warnings.append(
@@ -1111,8 +403,8 @@ class _Reader:
         if not name:
             if self._lacks(where, {}, "name"):
                 self._problem(f"{where}: name", "is missing", 'such as name = "sales"; it is in the log of every call')
-        elif not _NAME.fullmatch(name):
-            self._problem(f"{where}: name", _NAME_RULE)
+        elif not NAME.fullmatch(name):
+            self._problem(f"{where}: name", NAME_RULE)
         return where
 
     def _no_name_twice(self, routes: Iterable[RouteSettings]) -> None:
@@ -1201,7 +493,7 @@ class _Reader:
             return  # the defaults stand in for what could not be read
         for worker in range(1, agi.workers + 1):
             for ours in web.addresses(worker):
-                if any(_meet(ours, theirs) for theirs in agi.addresses):
+                if any(meet(ours, theirs) for theirs in agi.addresses):
                     whose = f"the web port of worker {worker} would be {ours}" if worker > 1 else f"{ours}"
                     self._problem(
                         "web.listen", f"{whose}, where listen under [agi] waits for Asterisk", "choose another port"
@@ -1211,7 +503,7 @@ class _Reader:
         """Report an allow list without any address that a connection to us could come from."""
         agi = self.file.agi
         unread = any(problem.path.startswith(("agi.allow", "agi.listen")) for problem in self.problems)
-        reachable = any(_can_reach(network, address.host) for network in agi.networks for address in agi.addresses)
+        reachable = any(can_reach(network, address.host) for network in agi.networks for address in agi.addresses)
         if not (reachable or unread):
             self._problem(
                 "agi.allow",
@@ -1225,7 +517,7 @@ class _Reader:
                 )
 
     def _warn_about_listening(self) -> None:
-        for text in filter(_is_open_to_others, self.file.agi.listen):
+        for text in filter(is_open_to_others, self.file.agi.listen):
             self.warnings.append(
                 Problem(
                     "agi.listen",
@@ -1233,7 +525,7 @@ class _Reader:
                     "listen on 127.0.0.1 or a private address, and let a firewall admit only the PBX",
                 )
             )
-        for text in filter(_is_open_to_others, self.file.web.listen):
+        for text in filter(is_open_to_others, self.file.web.listen):
             self.warnings.append(
                 Problem(
                     "web.listen",
@@ -1243,7 +535,7 @@ class _Reader:
             )
 
     def _warn_about_plain_http(self) -> None:
-        if any(_is_plain_http_elsewhere(self.file.millis.url(region)) for region in REGIONS):
+        if any(is_plain_http_elsewhere(self.file.millis.url(region)) for region in REGIONS):
             self.warnings.append(
                 Problem("millis.base_url", "sends the API key over the network unencrypted", "use https://")
             )
@@ -1251,7 +543,7 @@ class _Reader:
     def _warn_of_half_a_trial(self, rules: Iterable[Rule]) -> None:
         """Warn of calls that would leave a simulated Millis on this machine for the real one, with whatever key is used."""
         millis = self.file.millis
-        simulated = {region for region, url in millis.base_url.items() if _is_plain_http_here(url)}
+        simulated = {region for region, url in millis.base_url.items() if is_plain_http_here(url)}
         tried = [rule.agent.regions for rule in rules if not rule.reject and rule.agent.regions[0] in simulated]
         for region in sorted({region for regions in tried for region in regions} - millis.base_url.keys()):
             self.warnings.append(
@@ -1298,22 +590,22 @@ class _Reader:
             secret = (content or "").strip()
             if content is not None and not secret:
                 self._problem(path, f"{name} is empty", "write the secret into it, or leave secret_file out")
-        if secret and not _SECRET.fullmatch(secret):
+        if secret and not SECRET.fullmatch(secret):
             self._problem(
                 path,
                 "the secret holds signs that a dialplan cannot carry, or more than 200",
                 "letters, digits and . _ ~ + / = -, such as `openssl rand -hex 24` prints",
             )
-        elif secret and len(secret) < _SHORTEST_SAFE_SECRET:
+        elif secret and len(secret) < SHORTEST_SAFE_SECRET:
             self.warnings.append(
-                Problem(path, "the secret can be guessed", f"take at least {_SHORTEST_SAFE_SECRET} signs")
+                Problem(path, "the secret can be guessed", f"take at least {SHORTEST_SAFE_SECRET} signs")
             )
         return SecretStr(secret)
 
     def records(self) -> RecordSettings:
         """Return where records are kept, with the password that is needed to get there."""
         records, environ_url = self.file.records, self.environ.get("AGI_BRIDGE_RECORDS_URL", "").strip()
-        if environ_url and not _DATABASE_URL.fullmatch(environ_url):
+        if environ_url and not DATABASE_URL.fullmatch(environ_url):
             self._problem("AGI_BRIDGE_RECORDS_URL", 'must be such as "postgresql://user:password@host/database"')
         password = ""
         if records.password_file and not environ_url:
@@ -1331,7 +623,7 @@ class _Reader:
         if (prefetch.sql is None) != (prefetch.database_url is None):
             missing, there = ("database_url", "sql") if prefetch.sql else ("sql", "database_url")
             self._problem(f"prefetch.{missing}", f"is missing; {there} needs it")
-        if prefetch.url and _is_plain_http_elsewhere(prefetch.url):
+        if prefetch.url and is_plain_http_elsewhere(prefetch.url):
             self.warnings.append(
                 Problem("prefetch.url", "is asked for callers over the network unencrypted", "use https://")
             )
@@ -1356,8 +648,8 @@ class _Reader:
                     self._problem(
                         f"{where}: name", "is missing", 'such as name = "hq"; it is in the log and the metrics'
                     )
-            elif not _NAME.fullmatch(pbx.name):
-                self._problem(f"{where}: name", _NAME_RULE)
+            elif not NAME.fullmatch(pbx.name):
+                self._problem(f"{where}: name", NAME_RULE)
             elif pbx.name in seen:
                 self._problem(where, "the name is given to two PBXs", "rename one of them")
             seen.add(pbx.name)
@@ -1370,7 +662,7 @@ class _Reader:
             where = f'pbx "{pbx.name}"' if pbx.name else f"pbx {number}"
             self._peers_can_connect(where, pbx)
             self._pbx_times_fit(where, pbx)
-            if not pbx.ami_tls and not _is_here(pbx.ami_host):
+            if not pbx.ami_tls and not is_here(pbx.ami_host):
                 self.warnings.append(
                     Problem(
                         f"{where}: ami_tls",
@@ -1385,7 +677,7 @@ class _Reader:
         """Report a PBX whose calls would never reach us."""
         if any(problem.path.startswith("agi.allow") for problem in self.problems):
             return
-        if not any(_overlap(peer, network) for peer in pbx.networks for network in self.file.agi.networks):
+        if not any(overlap(peer, network) for peer in pbx.networks for network in self.file.agi.networks):
             self._problem(
                 f"{where}: peers",
                 "allow under [agi] has none of these addresses, so this PBX could not connect",
@@ -1413,7 +705,7 @@ class _Reader:
             for other in self.file.pbx[:number]:
                 if {f'pbx "{pbx.name}"', f'pbx "{other.name}"'} & unread:
                     continue  # the defaults stand in for what could not be read
-                if pbx.name != other.name and any(_overlap(a, b) for a in pbx.networks for b in other.networks):
+                if pbx.name != other.name and any(overlap(a, b) for a in pbx.networks for b in other.networks):
                     self._problem(
                         f'pbx "{pbx.name}": peers',
                         f'has an address that "{other.name}" has too, so nobody could tell whose a call is',
@@ -1470,7 +762,7 @@ class _Reader:
         if scheme == "https":
             if hook.plain_http_reason:
                 self._problem(f"{where}: plain_http_reason", "is of no use with https", "take it out")
-        elif not _is_near(host):
+        elif not is_near(host):
             hint = "use https; plain http is for this machine and for private networks"
             self._problem(f"{where}: url", "would send numbers of callers over the network unencrypted", hint)
         elif not hook.plain_http_reason:
@@ -1509,133 +801,3 @@ class _Reader:
         if variable:
             return f"set {variable}, or name a file in api_key_file"
         return "name a file in api_key_file, or an environment variable in api_key_env"
-
-
-def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.overlaps(other)
-
-
-def _is_here(host: str) -> bool:
-    """Return whether a connection to *host* stays on this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _is_near(host: str) -> bool:
-    """Return whether *host* is on this machine or in a private network; so is every name of one word, such as of a container."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        # What begins with a digit, the resolver may take for an address.
-        return host[:1].isalpha() and "." not in host
-    return any(address in ipaddress.ip_network(text) for text in PRIVATE_NETWORKS)
-
-
-def _meet(one: Address, other: Address) -> bool:
-    """Return whether two sockets could not listen at both; port 0 is whichever is free."""
-    if one.port != other.port or not one.port:
-        return False
-    if one.host == other.host:
-        return True
-    try:
-        ips = ipaddress.ip_address(one.host), ipaddress.ip_address(other.host)
-    except ValueError:
-        return False
-    # A socket for all of IPv6 is opened without IPv4.
-    return ips[0].version == ips[1].version and any(ip.is_unspecified for ip in ips)
-
-
-def _can_reach(network: Network, listening: str) -> bool:
-    """Return whether a connection from *network* can arrive at the address *listening*; of a host name, who knows."""
-    on_this_machine = any(network.overlaps(loopback) for loopback in _LOOPBACK)
-    if listening == "localhost":
-        return on_this_machine
-    try:
-        address = ipaddress.ip_address(listening)
-    except ValueError:
-        return True
-    if network.version != address.version:
-        return False
-    if address.is_loopback:
-        return on_this_machine
-    return address.is_unspecified or not network.is_loopback
-
-
-def _problem(found: Any, raw: Mapping[str, Any]) -> Problem:
-    """Return a finding of pydantic's in our words, with its place in the file and what to do."""
-    place, kind, value = _existing(found["loc"], raw), found["type"], found["input"]
-    path = _path(place, raw)
-    if kind == "missing":
-        return Problem(f"{path}.{found['loc'][-1]}", "is missing")
-    if kind == "extra_forbidden":
-        return Problem(path, "there is no such key", _closest(str(place[-1]), _keys_beside(place)))
-    if kind == "string_type" and isinstance(value, int | float) and not isinstance(value, bool):
-        phone = "did" in place or "caller" in place
-        hint = f'write "{value}"' + (' with its "+" and leading zeros' if phone else "")
-        return Problem(path, f"the number {value} has no quotes", hint)
-    if kind == "list_type" and place in (("route",), ("pbx",), ("transfer",), ("token",), ("webhook",)):
-        hint = f"write [[{path}]], with two brackets on each side"
-        return Problem(path, f"is one table, but {'PBXs' if path == 'pbx' else path + 's'} are a list", hint)
-    if kind == "value_error":
-        error = found["ctx"]["error"]
-        hint = 'write a number, or a pattern such as "_1NXXNXXXXXX" or "_X."' if isinstance(error, PatternError) else ""
-        return Problem(path, str(error), hint)
-    if kind in ("model_type", "dict_type"):
-        return Problem(path, "must be a table")
-    if kind == "string_pattern_mismatch" and place[-1:] == ("sha256",):
-        return Problem(path, "is no hash of a token", "agi-bridge token prints one, with the token to give away")
-    if kind in ("too_short", "string_too_short"):
-        return Problem(path, "must not be empty")
-    hint = "without quotes" if kind in ("int_type", "float_type", "bool_type") and isinstance(value, str) else ""
-    return Problem(path, found["msg"][0].lower() + found["msg"][1:], hint)
-
-
-def _existing(place: Sequence[Any], raw: Any) -> tuple[Any, ...]:
-    """Return the beginning of *place* that is there in the file, where a list of one may be written without brackets."""
-    there: list[Any] = []
-    for part in place:
-        if part not in (raw if isinstance(raw, dict) else range(len(raw)) if isinstance(raw, list) else ()):
-            break
-        there.append(part)
-        raw = raw[part]
-    return tuple(there)
-
-
-def _remove(place: Sequence[Any], raw: Any) -> None:
-    for part in place[:-1]:
-        raw = raw[part]
-    del raw[place[-1]]
-
-
-def _path(place: Sequence[Any], raw: Mapping[str, Any]) -> str:
-    """Return a place in the file as the operator knows it: a route or PBX by its name, list members counted from 1."""
-    head = ""
-    if place[0] in ("route", "pbx", "webhook") and len(place) > 1:
-        table = raw[place[0]][place[1]]
-        name = table.get("name") if isinstance(table, dict) else None
-        head = f'{place[0]} "{name}"' if name and isinstance(name, str) else f"{place[0]} {place[1] + 1}"
-        place = place[2:]
-    words = (f"[{part + 1}]" if isinstance(part, int) else "." + (part or '""') for part in place)
-    tail = "".join(words).removeprefix(".")
-    return f"{head}: {tail}" if head and tail else head or tail
-
-
-def _keys_beside(place: Sequence[Any]) -> list[str]:
-    """Return the keys that may stand where an unknown one was found."""
-    model: type[BaseModel] = File
-    for part in place[:-1]:
-        if not isinstance(part, str) or part not in model.model_fields:
-            continue
-        inner = [model.model_fields[part].annotation, *get_args(model.model_fields[part].annotation)]
-        model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
-    return list(model.model_fields)
-
-
-def _closest(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    if close:
-        return f'did you mean "{close[0]}"?'
-    return f"there are: {', '.join(known)}" if known else ""

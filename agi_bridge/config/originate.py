@@ -1,0 +1,43 @@
+"""`[originate]`: calls that we make. Without the table, none is made."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from agi_bridge import dialplan
+from agi_bridge.allowance import Allowance
+from agi_bridge.config.table import Table, one_or_many
+
+
+def _own_number(text: str) -> str:
+    if not re.fullmatch(r"\+?[0-9]{3,15}", text, re.ASCII):
+        raise ValueError('must be a number of yours in digits, such as "+15551230001"')
+    return text
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"\+[1-9][0-9]{0,14}", text, re.ASCII):
+        raise ValueError('must be the beginning of a number in E.164, with its plus sign, such as "+1212"')
+    return text
+
+
+class OriginateSettings(Table):
+    """`[originate]`: calls that we make, through which trunk, to whom and how often. Without it, none is made."""
+
+    pbx: str
+    trunk: Annotated[str, AfterValidator(dialplan.check_trunk)]
+    caller_id: Annotated[str, AfterValidator(_own_number)]
+    allow: Annotated[list[Annotated[str, AfterValidator(_prefix)]], BeforeValidator(one_or_many)] = []
+    rate_limit_per_minute: Annotated[int, Field(ge=1, le=600)] = 10
+    daily_limit: Annotated[int, Field(ge=1, le=100_000)] = 100
+    ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 30
+    detect_machine: Literal["off", "hang-up", "connect"] = "off"
+    folder: str | None = None
+
+    @property
+    def allowance(self) -> Allowance:
+        """Return whom we may call, and how often."""
+        return Allowance(tuple(self.allow), self.rate_limit_per_minute, self.daily_limit)

@@ -1,0 +1,49 @@
+"""`[prefetch]`: where callers are looked up while the agent begins, and what is needed to get there."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
+
+from agi_bridge import metadata
+from agi_bridge.config.address import http_url
+from agi_bridge.config.table import Table, check_database_url
+
+# As SQLAlchemy reads it: not PostgreSQL's "::type", and not what is behind a backslash.
+_SQL_PARAMETER = re.compile(r"(?<![:\w\\]):(\w+)(?!:)", re.ASCII)
+
+
+def _lookup_sql(text: str) -> str:
+    if unknown := sorted(set(_SQL_PARAMETER.findall(text)) - set(metadata.LOOKUP_NAMES)):
+        raise ValueError(f"there is no parameter :{unknown[0]}; there are: {', '.join(metadata.LOOKUP_NAMES)}")
+    return text
+
+
+class PrefetchSettings(Table):
+    """`[prefetch]`: what else Millis is told of a call when its agent begins, and where that is looked up."""
+
+    url: Annotated[str, AfterValidator(http_url)] | None = None
+    token_file: str | None = None
+    sql: Annotated[str, AfterValidator(_lookup_sql)] | None = None
+    database_url: Annotated[str, AfterValidator(check_database_url)] | None = None
+    password_file: str | None = None
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 1.0
+    lookup_limit: Annotated[int, Field(ge=1, le=1_000)] = 8
+    answer_limit_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = 65_536
+
+    # Not keys: what the two files say.
+    _token: SecretStr = PrivateAttr(default=SecretStr(""))
+    _password: SecretStr = PrivateAttr(default=SecretStr(""))
+
+    def with_secrets(self, token: SecretStr, password: SecretStr) -> PrefetchSettings:
+        """Return these settings with what no log may show."""
+        settings = self.model_copy()
+        settings._token, settings._password = token, password
+        return settings
+
+    @property
+    def secrets(self) -> tuple[SecretStr, SecretStr]:
+        """Return the token for `url` and the password for `database_url`, each "" where none is wanted."""
+        return self._token, self._password

@@ -1,0 +1,76 @@
+"""A table of bridge.toml, and the kinds of values that more than one table has.
+
+What only one table has stands beside that table. Here is no word about how tables fit together.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from agi_bridge import dialplan
+from agi_bridge.agi.protocol import get_full_variable
+from agi_bridge.config.address import parse_address
+from agi_bridge.errors import UnsafeText
+from agi_bridge.millis.models import REGIONS
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+NAME_RULE = "must be letters, digits, '_', '.' and '-', at most 64, and begin with a letter or digit"
+
+DATABASE_URL = re.compile(
+    r"postgresql://(?:[^\s:/@?]*(?::(?P<password>[^\s/@]*))?@)?[^\s@]*|sqlite:////[^\s?]+", re.ASCII
+)
+
+
+def one_or_many(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def check_address(text: str) -> str:
+    parse_address(text)
+    return text
+
+
+def check_network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"must be an IP address or network, such as 192.168.1.0/24 ({error})") from None
+    return text
+
+
+def check_database_url(text: str) -> str:
+    match = DATABASE_URL.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            'must be such as "postgresql://user@host/database" or "sqlite:////var/lib/agi-bridge/calls.sqlite"'
+        )
+    if match["password"] is not None:
+        raise ValueError("must not hold a password; write it into a file, and name that in password_file")
+    return text
+
+
+def check_expression(text: str) -> str:
+    try:
+        get_full_variable(text).encode()
+    except UnsafeText as error:
+        raise ValueError(str(error)) from None
+    for opening, closing in ("{}", "()", "[]"):
+        if text.count(opening) != text.count(closing):
+            raise ValueError(f"has {text.count(opening)} {opening!r} but {text.count(closing)} {closing!r}")
+    return text
+
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+Place = Annotated[str, AfterValidator(dialplan.check_place)]
+
+Region = Literal["us-west", "eu-west"]
+assert set(get_args(Region)) == set(REGIONS)  # noqa: S101 - one list, written twice because Literal needs it so
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

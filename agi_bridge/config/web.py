@@ -1,0 +1,37 @@
+"""`[web]`: where health, metrics and the API are asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from agi_bridge.config.address import Address, parse_address
+from agi_bridge.config.table import Seconds, Table, check_address, one_or_many
+
+
+def _public_url(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+        raise ValueError('must be an address such as "https://pbx.example.com/agi-bridge", or ""')
+    return text.rstrip("/")
+
+
+class WebSettings(Table):
+    """`[web]`: where health, metrics and the reload are asked for."""
+
+    listen: Annotated[list[Annotated[str, AfterValidator(check_address)]], BeforeValidator(one_or_many)] = [
+        "127.0.0.1:4574"
+    ]
+    public_url: Annotated[str, AfterValidator(_public_url)] = ""
+    connection_limit: Annotated[int, Field(ge=1, le=10_000)] = 64
+    connection_timeout_seconds: Seconds = 10.0
+    body_limit_bytes: Annotated[int, Field(ge=1024, le=67_108_864)] = 1_048_576
+    request_limit_per_second: Annotated[int, Field(ge=1, le=100_000)] = 50
+    wrong_token_limit_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 30
+
+    def addresses(self, worker: int) -> list[Address]:
+        """Return where the worker of that number listens: each on the port after the one before; port 0 is any."""
+        addresses = map(parse_address, self.listen)
+        return [Address(each.host, each.port + worker - 1 if each.port else 0) for each in addresses]
