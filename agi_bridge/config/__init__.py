@@ -17,7 +17,8 @@ from agi_bridge.config.originate import OriginateSettings
 from agi_bridge.config.pbx import PbxSettings
 from agi_bridge.config.prefetch import PrefetchSettings
 from agi_bridge.config.records import RecordSettings
-from agi_bridge.config.route import SHIPPED_LONGEST_CALL_SECONDS, DefaultSettings, RouteSettings
+from agi_bridge.config.route import DefaultSettings, RouteSettings
+from agi_bridge.config.rule import SHIPPED_LONGEST_CALL_SECONDS
 from agi_bridge.config.token import TokenSettings
 from agi_bridge.config.transfer import TransferSettings
 from agi_bridge.config.web import WebSettings

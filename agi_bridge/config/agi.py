@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr
 
 from agi_bridge.agi.protocol import Limits
-from agi_bridge.config.address import PRIVATE_NETWORKS, Address, Network, parse_address
+from agi_bridge.config.address import PRIVATE_NETWORKS, Address, Network, can_reach, is_open_to_others, parse_address
 from agi_bridge.config.table import Seconds, Table, check_address, check_network, one_or_many
 
+if TYPE_CHECKING:
+    from agi_bridge.config.reading import Reading
+
 # What a dialplan can hold and hand over as it is: no comma, semicolon, quote, bracket, dollar or percent sign.
-SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}", re.ASCII)
-SHORTEST_SAFE_SECRET = 16
+_SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}", re.ASCII)
+_SHORTEST_SAFE_SECRET = 16
 
 # What the shipped site/extensions.conf sets; the operator's own cannot be seen from here.
 SHIPPED_BUDGET_SECONDS = 6
@@ -75,4 +78,59 @@ class AgiSettings(Table):
             line_bytes=self.line_limit_bytes,
             environment_bytes=self.environment_limit_bytes,
             command_bytes=self.command_limit_bytes,
+        )
+
+
+def secret(agi: AgiSettings, need_secret: bool, reading: Reading) -> SecretStr:
+    """Return what a request must know: from the environment, else from the file."""
+    secret, path, name = reading.environ.get("AGI_BRIDGE_SECRET", "").strip(), "AGI_BRIDGE_SECRET", ""
+    if not secret and agi.secret_file and need_secret:
+        path, name = "agi.secret_file", agi.secret_file
+        content = reading.text(path, name)
+        secret = (content or "").strip()
+        if content is not None and not secret:
+            reading.refuse(path, f"{name} is empty", "write the secret into it, or leave secret_file out")
+    if secret and not _SECRET.fullmatch(secret):
+        reading.refuse(
+            path,
+            "the secret holds signs that a dialplan cannot carry, or more than 200",
+            "letters, digits and . _ ~ + / = -, such as `openssl rand -hex 24` prints",
+        )
+    elif secret and len(secret) < _SHORTEST_SAFE_SECRET:
+        reading.warn(path, "the secret can be guessed", f"take at least {_SHORTEST_SAFE_SECRET} signs")
+    return SecretStr(secret)
+
+
+def check_setup_timeout(agi: AgiSettings, reading: Reading) -> None:
+    """Warn of a time that the dialplan, as shipped, would cut short."""
+    if agi.setup_timeout_seconds >= SHIPPED_BUDGET_SECONDS:
+        reading.warn(
+            "agi.setup_timeout_seconds",
+            f"is not shorter than the {SHIPPED_BUDGET_SECONDS} s that the shipped dialplan waits for the bridge",
+            "raise MILLIS_BUDGET_SECONDS in site/extensions.conf above it",
+        )
+
+
+def check_allow(agi: AgiSettings, reading: Reading) -> None:
+    """Report an allow list without any address that a connection to us could come from."""
+    unread = reading.has_refused_in("agi.allow", "agi.listen")
+    reachable = any(can_reach(network, address.host) for network in agi.networks for address in agi.addresses)
+    if not (reachable or unread):
+        reading.refuse(
+            "agi.allow",
+            f"nobody could connect: no address on it can reach {' or '.join(agi.listen)}",
+            "allow the address of the PBX, as the bridge sees it; 127.0.0.1 and ::1 if it is on the same machine",
+        )
+    for text in agi.allow:
+        if ipaddress.ip_network(text).prefixlen == 0:
+            reading.warn("agi.allow", f"{text} admits everybody", "name the addresses of the PBX, and no more")
+
+
+def check_listen(agi: AgiSettings, reading: Reading) -> None:
+    """Warn of an address that strangers can reach."""
+    for text in filter(is_open_to_others, agi.listen):
+        reading.warn(
+            "agi.listen",
+            f"{text} can be reached from other networks, and FastAGI has no password",
+            "listen on 127.0.0.1 or a private address, and let a firewall admit only the PBX",
         )

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from agi_bridge import dialplan
 from agi_bridge.allowance import Allowance
+from agi_bridge.config.reading import closest
 from agi_bridge.config.table import Table, one_or_many
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agi_bridge.config.pbx import PbxSettings
+    from agi_bridge.config.reading import Reading
+    from agi_bridge.config.route import RouteSettings
 
 
 def _own_number(text: str) -> str:
@@ -41,3 +49,23 @@ class OriginateSettings(Table):
     def allowance(self) -> Allowance:
         """Return whom we may call, and how often."""
         return Allowance(tuple(self.allow), self.rate_limit_per_minute, self.daily_limit)
+
+
+def check_originate(
+    originate: OriginateSettings | None, routes: Sequence[RouteSettings], pbxs: Sequence[PbxSettings], reading: Reading
+) -> None:
+    """Look at how [originate] and the rest fit together."""
+    outbound = [route.name for route in routes if route.direction == "outbound"]
+    if originate is None:
+        if outbound and not reading.has_refused_in("originate"):
+            reading.warn(f'route "{outbound[0]}"', "is outbound, but without [originate] nobody is called")
+        return
+    names = [pbx.name for pbx in pbxs]
+    if originate.pbx not in names and not reading.has_refused_in("pbx"):
+        reading.refuse(
+            "originate.pbx", f'there is no [[pbx]] with the name "{originate.pbx}"', closest(originate.pbx, names)
+        )
+    if not originate.allow:
+        reading.warn("originate.allow", "is empty, so nobody is called", 'such as allow = ["+1212"]')
+    if not outbound:
+        reading.warn("originate", "no rule is outbound, so nobody is called", 'a [[route]] with direction = "outbound"')

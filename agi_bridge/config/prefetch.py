@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
 from agi_bridge import metadata
-from agi_bridge.config.address import http_url
+from agi_bridge.config.address import http_url, is_plain_http_elsewhere
 from agi_bridge.config.table import Table, check_database_url
+
+if TYPE_CHECKING:
+    from agi_bridge.config.reading import Reading
 
 # As SQLAlchemy reads it: not PostgreSQL's "::type", and not what is behind a backslash.
 _SQL_PARAMETER = re.compile(r"(?<![:\w\\]):(\w+)(?!:)", re.ASCII)
@@ -47,3 +50,25 @@ class PrefetchSettings(Table):
     def secrets(self) -> tuple[SecretStr, SecretStr]:
         """Return the token for `url` and the password for `database_url`, each "" where none is wanted."""
         return self._token, self._password
+
+
+def with_secrets(prefetch: PrefetchSettings, reading: Reading) -> PrefetchSettings:
+    """Return how callers are looked up, with what that needs."""
+    if prefetch.url and prefetch.sql:
+        reading.refuse("prefetch.sql", "stands beside url; keep one of the two")
+    if (prefetch.sql is None) != (prefetch.database_url is None):
+        missing, there = ("database_url", "sql") if prefetch.sql else ("sql", "database_url")
+        reading.refuse(f"prefetch.{missing}", f"is missing; {there} needs it")
+    if prefetch.url and is_plain_http_elsewhere(prefetch.url):
+        reading.warn("prefetch.url", "is asked for callers over the network unencrypted", "use https://")
+    secrets = (_one_line(f"prefetch.{key}", getattr(prefetch, key), reading) for key in ("token_file", "password_file"))
+    return prefetch.with_secrets(*secrets)
+
+
+def _one_line(path: str, name: str | None, reading: Reading) -> SecretStr:
+    """Return the secret in a file, "" where none is named."""
+    content = reading.text(path, name) if name is not None else ""
+    secret = (content or "").strip()
+    if name is not None and content is not None and not (secret and secret.isascii() and secret.isprintable()):
+        reading.refuse(path, f"{name} holds no secret on one line")
+    return SecretStr(secret)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
-from agi_bridge.config.table import Seconds, Table, check_database_url
+from agi_bridge.config.table import DATABASE_URL, Seconds, Table, check_database_url
+
+if TYPE_CHECKING:
+    from agi_bridge.config.reading import Reading
 
 
 class RecordSettings(Table):
@@ -46,3 +49,17 @@ class RecordSettings(Table):
         if self._environ_url.get_secret_value():
             return self._environ_url, SecretStr("")
         return SecretStr(self.url or ""), self._password
+
+
+def with_secrets(records: RecordSettings, reading: Reading) -> RecordSettings:
+    """Return where records are kept, with the password that is needed to get there."""
+    environ_url = reading.environ.get("AGI_BRIDGE_RECORDS_URL", "").strip()
+    if environ_url and not DATABASE_URL.fullmatch(environ_url):
+        reading.refuse("AGI_BRIDGE_RECORDS_URL", 'must be such as "postgresql://user:password@host/database"')
+    password = ""
+    if records.password_file and not environ_url:
+        content = reading.text("records.password_file", records.password_file)
+        password = (content or "").strip()
+        if content is not None and not password:
+            reading.refuse("records.password_file", f"{records.password_file} is empty")
+    return records.with_secrets(SecretStr(password), SecretStr(environ_url))

@@ -1,4 +1,4 @@
-"""`[[route]]` and `[defaults]`: what the operator wrote, and the rules that it becomes."""
+"""`[[route]]` and `[defaults]`: what the operator wrote. `rule.py` makes rules of it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from agi_bridge.config.metadata import Metadata
 from agi_bridge.config.table import Place, Region, Table, one_or_many
 from agi_bridge.numbers import Pattern
 from agi_bridge.routing import WITHHELD
-
-# What the shipped site/extensions.conf sets; the operator's own cannot be seen from here.
-SHIPPED_LONGEST_CALL_SECONDS = 14_400
 
 # What phones show for a caller without a number; in a Call each of them is None.
 _WORDS_FOR_WITHHELD = WITHHELD_WORDS | NOT_SENT_WORDS

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from agi_bridge.access import Scope, Token
 from agi_bridge.config.table import Table, one_or_many
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agi_bridge.config.reading import Reading
 
 
 class TokenSettings(Table):
@@ -15,3 +21,14 @@ class TokenSettings(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")]
     scopes: Annotated[list[Literal["read", "control", "millis"]], BeforeValidator(one_or_many), Field(min_length=1)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def tokens(written: Sequence[TokenSettings], reading: Reading) -> tuple[Token, ...]:
+    """Return who may ask over HTTP, after a look for a name or a hash that stands twice."""
+    seen: set[str] = set()
+    for each in written:
+        if twice := {each.name, each.sha256} & seen:
+            what = "name" if each.name in twice else "hash"
+            reading.refuse(f'token "{each.name}"', f"the {what} stands there twice", "keep one of them")
+        seen |= {each.name, each.sha256}
+    return tuple(Token(each.name, frozenset(map(Scope, each.scopes)), each.sha256) for each in written)

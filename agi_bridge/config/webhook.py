@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr
 
-from agi_bridge.config.address import http_url
+from agi_bridge.config.address import http_url, is_near
 from agi_bridge.config.reading import closest
 from agi_bridge.config.table import Seconds, Table, one_or_many
 from agi_bridge.events.event import EventType
+from agi_bridge.events.signature import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agi_bridge.config.reading import Reading
 
 
 def _webhook_url(text: str) -> str:
@@ -64,3 +71,57 @@ class WebhookSettings(Table):
     def authority(self) -> str:
         """Return the certificates that the target's own must come from, in PEM; "" for the machine's authorities."""
         return self._authority
+
+
+def webhooks(written: Sequence[WebhookSettings], need_secrets: bool, reading: Reading) -> tuple[WebhookSettings, ...]:
+    """Return who is told of calls, each with its secret if that is needed, after a look at where they are."""
+    seen: set[str] = set()
+    for hook in written:
+        where = f'webhook "{hook.name}"'
+        if hook.name in seen:
+            reading.refuse(where, "the name is given to two webhooks", "rename one of them")
+        seen.add(hook.name)
+        _check_url(where, hook, reading)
+        if hook.retry_seconds > hook.retry_limit_seconds:
+            reading.refuse(f"{where}: retry_seconds", "is longer than retry_limit_seconds, which it grows to")
+    return tuple(_with_secret(hook, reading) if need_secrets else hook for hook in written)
+
+
+def _check_url(where: str, hook: WebhookSettings, reading: Reading) -> None:
+    """Report a webhook that would tell the network who calls whom."""
+    scheme, host = urlsplit(hook.url).scheme, urlsplit(hook.url).hostname or ""
+    if scheme == "https":
+        if hook.plain_http_reason:
+            reading.refuse(f"{where}: plain_http_reason", "is of no use with https", "take it out")
+    elif not is_near(host):
+        hint = "use https; plain http is for this machine and for private networks"
+        reading.refuse(f"{where}: url", "would send numbers of callers over the network unencrypted", hint)
+    elif not hook.plain_http_reason:
+        hint = 'use https, or say why not, such as plain_http_reason = "the CRM is on this machine"'
+        reading.refuse(f"{where}: plain_http_reason", "is missing: what is sent can be read on the way", hint)
+
+
+def _with_secret(hook: WebhookSettings, reading: Reading) -> WebhookSettings:
+    """Return a webhook with its secret and its authority's certificates."""
+    where = f'webhook "{hook.name}"'
+    path, secret, unread = f"{where}: secret_file", reading.environ.get(hook.secret_env or "", "").strip(), False
+    if secret:
+        path = hook.secret_env or path
+    elif hook.secret_file:
+        content = reading.text(path, hook.secret_file)
+        secret, unread = (content or "").strip(), content is None
+    if not secret and not unread:
+        hint = f"set {hook.secret_env}" if hook.secret_env else "name a file in secret_file"
+        reading.refuse(path, "there is no secret to sign events with", hint)
+    elif secret:
+        try:
+            key_of(secret)
+        except ValueError as error:
+            hint = "such as `echo whsec_$(openssl rand -base64 32)` prints"
+            reading.refuse(path, f"the secret is of no use: {error}", hint)
+    authority = ""
+    if hook.ca_file is not None:
+        authority = reading.text(f"{where}: ca_file", hook.ca_file) or ""
+        if authority and "-----BEGIN CERTIFICATE-----" not in authority:
+            reading.refuse(f"{where}: ca_file", f"{hook.ca_file} holds no certificate in PEM")
+    return hook.with_secret(SecretStr(secret), authority)
