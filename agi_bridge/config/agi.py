@@ -6,11 +6,11 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr
+from pydantic import Field, PrivateAttr, SecretStr
 
 from agi_bridge.agi.protocol import Limits
 from agi_bridge.config.address import PRIVATE_NETWORKS, Address, Network, can_reach, is_open_to_others, parse_address
-from agi_bridge.config.table import Seconds, Table, check_address, check_network, one_or_many
+from agi_bridge.config.table import Addresses, Networks, Seconds, Table
 
 if TYPE_CHECKING:
     from agi_bridge.config.reading import Reading
@@ -26,12 +26,8 @@ SHIPPED_BUDGET_SECONDS = 6
 class AgiSettings(Table):
     """`[agi]`: where Asterisk reaches us, and how much one connection may ask of us."""
 
-    listen: Annotated[
-        list[Annotated[str, AfterValidator(check_address)]], BeforeValidator(one_or_many), Field(min_length=1)
-    ] = ["127.0.0.1:4573"]
-    allow: Annotated[list[Annotated[str, AfterValidator(check_network)]], BeforeValidator(one_or_many)] = (
-        PRIVATE_NETWORKS
-    )
+    listen: Annotated[Addresses, Field(min_length=1)] = ["127.0.0.1:4573"]
+    allow: Networks = PRIVATE_NETWORKS
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     backlog: Annotated[int, Field(ge=1, le=65535)] = 1024
     session_limit: Annotated[int, Field(ge=1)] = 10_000

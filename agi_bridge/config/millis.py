@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 
 from agi_bridge.config.address import http_url, is_plain_http_elsewhere, is_plain_http_here
-from agi_bridge.config.table import Region, Seconds, Table, one_or_many
+from agi_bridge.config.table import OneOrMany, Region, Seconds, Table, matching
 from agi_bridge.millis.models import REGIONS
 
 if TYPE_CHECKING:
@@ -30,16 +29,13 @@ def _url_by_region(value: Any) -> dict[str, str]:
     return {region: http_url(url) for region, url in urls.items()}
 
 
-def _host_pattern(text: str) -> str:
-    if not re.fullmatch(r"(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?", text):
-        raise ValueError("must be a host name, an IPv4 address, or *.domain")
-    return text
-
-
-def _scheme(text: str) -> str:
-    if not re.fullmatch("[A-Za-z]*", text):
-        raise ValueError('must be a word such as "Bearer", or "" for the key alone')
-    return text
+_HostPattern = Annotated[
+    str,
+    matching(
+        r"(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?", "must be a host name, an IPv4 address, or *.domain"
+    ),
+]
+_Scheme = Annotated[str, matching("[A-Za-z]*", 'must be a word such as "Bearer", or "" for the key alone')]
 
 
 class MillisSettings(Table):
@@ -47,11 +43,9 @@ class MillisSettings(Table):
 
     region: Region = "us-west"
     base_url: Annotated[dict[str, str], BeforeValidator(_url_by_region)] = {}
-    allowed_hosts: Annotated[
-        list[Annotated[str, AfterValidator(_host_pattern)]], BeforeValidator(one_or_many), Field(min_length=1)
-    ] = ["*.millis.ai"]
+    allowed_hosts: Annotated[OneOrMany[_HostPattern], Field(min_length=1)] = ["*.millis.ai"]
     api_key_file: str | None = None
-    authorization_scheme: Annotated[str, AfterValidator(_scheme)] = ""
+    authorization_scheme: _Scheme = ""
     connect_timeout_seconds: Seconds = 1.0
     region_timeout_seconds: Seconds | None = None
     timeout_seconds: Seconds = 3.9

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from agi_bridge.config.table import Table, check_expression
+from agi_bridge.config.table import Expression, Table
 from agi_bridge.numbers import known_country
 
 
@@ -20,4 +20,4 @@ class NumberSettings(Table):
     """`[numbers]`: how numbers are read, and where the called one is found."""
 
     default_country: Annotated[str, AfterValidator(_country)] | None = None
-    did_expression: Annotated[str, AfterValidator(check_expression)] | None = None
+    did_expression: Expression | None = None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from agi_bridge import dialplan
 from agi_bridge.allowance import Allowance
 from agi_bridge.config.reading import closest
-from agi_bridge.config.table import Table, one_or_many
+from agi_bridge.config.table import OneOrMany, Table, matching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,16 +19,11 @@ if TYPE_CHECKING:
     from agi_bridge.config.route import RouteSettings
 
 
-def _own_number(text: str) -> str:
-    if not re.fullmatch(r"\+?[0-9]{3,15}", text, re.ASCII):
-        raise ValueError('must be a number of yours in digits, such as "+15551230001"')
-    return text
-
-
-def _prefix(text: str) -> str:
-    if not re.fullmatch(r"\+[1-9][0-9]{0,14}", text, re.ASCII):
-        raise ValueError('must be the beginning of a number in E.164, with its plus sign, such as "+1212"')
-    return text
+_OwnNumber = Annotated[str, matching(r"\+?[0-9]{3,15}", 'must be a number of yours in digits, such as "+15551230001"')]
+_Prefix = Annotated[
+    str,
+    matching(r"\+[1-9][0-9]{0,14}", 'must be the beginning of a number in E.164, with its plus sign, such as "+1212"'),
+]
 
 
 class OriginateSettings(Table):
@@ -37,8 +31,8 @@ class OriginateSettings(Table):
 
     pbx: str
     trunk: Annotated[str, AfterValidator(dialplan.check_trunk)]
-    caller_id: Annotated[str, AfterValidator(_own_number)]
-    allow: Annotated[list[Annotated[str, AfterValidator(_prefix)]], BeforeValidator(one_or_many)] = []
+    caller_id: _OwnNumber
+    allow: OneOrMany[_Prefix] = []
     rate_limit_per_minute: Annotated[int, Field(ge=1, le=600)] = 10
     daily_limit: Annotated[int, Field(ge=1, le=100_000)] = 100
     ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 30

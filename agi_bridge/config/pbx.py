@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
 from agi_bridge.config.address import Address, Network, is_here, is_host, overlap
-from agi_bridge.config.table import NAME, NAME_RULE, Seconds, Table, check_network, one_or_many
+from agi_bridge.config.table import NAME, NAME_RULE, Networks, Seconds, Table, matching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,22 +26,17 @@ def _host(text: str) -> str:
     return text
 
 
-def _ami_text(text: str) -> str:
-    if not re.fullmatch(r"[!-~]{1,200}", text):
-        raise ValueError("must be printable signs without blanks, at most 200")
-    return text
+_AmiText = Annotated[str, matching("[!-~]{1,200}", "must be printable signs without blanks, at most 200")]
 
 
 class PbxSettings(Table):
     """`[[pbx]]`: a PBX whose manager interface the bridge may use: who it is, and how it is reached."""
 
     name: str = ""
-    peers: Annotated[
-        list[Annotated[str, AfterValidator(check_network)]], BeforeValidator(one_or_many), Field(min_length=1)
-    ] = ["127.0.0.1", "::1"]
+    peers: Annotated[Networks, Field(min_length=1)] = ["127.0.0.1", "::1"]
     ami_host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
     ami_port: Annotated[int, Field(ge=1, le=65535)] = 5038
-    ami_user: Annotated[str, AfterValidator(_ami_text)] = "agi-bridge"
+    ami_user: _AmiText = "agi-bridge"
     ami_secret_file: str | None = None
     ami_secret_env: str | None = None
     ami_tls: bool = False

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
 from agi_bridge import metadata
 from agi_bridge.config.address import http_url, is_plain_http_elsewhere
-from agi_bridge.config.table import Table, check_database_url
+from agi_bridge.config.table import DatabaseUrl, Table
 
 if TYPE_CHECKING:
     from agi_bridge.config.reading import Reading
@@ -30,7 +30,7 @@ class PrefetchSettings(Table):
     url: Annotated[str, AfterValidator(http_url)] | None = None
     token_file: str | None = None
     sql: Annotated[str, AfterValidator(_lookup_sql)] | None = None
-    database_url: Annotated[str, AfterValidator(check_database_url)] | None = None
+    database_url: DatabaseUrl | None = None
     password_file: str | None = None
     timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 1.0
     lookup_limit: Annotated[int, Field(ge=1, le=1_000)] = 8

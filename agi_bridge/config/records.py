@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
+from pydantic import Field, PrivateAttr, SecretStr
 
-from agi_bridge.config.table import DATABASE_URL, Seconds, Table, check_database_url
+from agi_bridge.config.table import DATABASE_URL, DatabaseUrl, Seconds, Table
 
 if TYPE_CHECKING:
     from agi_bridge.config.reading import Reading
@@ -17,7 +17,7 @@ class RecordSettings(Table):
 
     enabled: bool = True
     folder: str | None = None
-    url: Annotated[str, AfterValidator(check_database_url)] | None = None
+    url: DatabaseUrl | None = None
     password_file: str | None = None
     gather_seconds: Annotated[float, Field(ge=0, le=10)] = 0.05
     batch_seconds: Annotated[float, Field(ge=0, le=60)] = 0.5

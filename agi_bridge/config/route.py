@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from agi_bridge import dialplan
 from agi_bridge.call import NOT_SENT_WORDS, WITHHELD_WORDS
 from agi_bridge.config.metadata import Metadata
-from agi_bridge.config.table import Place, Region, Table, one_or_many
+from agi_bridge.config.table import OneOrMany, Place, Region, Table, matching
 from agi_bridge.numbers import Pattern
 from agi_bridge.routing import WITHHELD
 
@@ -38,15 +38,15 @@ def _caller(text: str) -> str:
     return _number(text)
 
 
-def _agent_id(text: str) -> str:
-    if not re.fullmatch("[A-Za-z0-9_.-]{1,200}", text, re.ASCII):
-        raise ValueError("must be the id of an agent: letters, digits, '_', '.' and '-'")
-    return text
-
-
-Patterns = Annotated[list[Annotated[str, AfterValidator(_pattern)]], BeforeValidator(one_or_many)]
-Dids = Annotated[list[Annotated[str, AfterValidator(_number)]], BeforeValidator(one_or_many)]
-Callers = Annotated[list[Annotated[str, AfterValidator(_caller)]], BeforeValidator(one_or_many)]
+Patterns = OneOrMany[Annotated[str, AfterValidator(_pattern)]]
+Dids = OneOrMany[Annotated[str, AfterValidator(_number)]]
+Callers = OneOrMany[Annotated[str, AfterValidator(_caller)]]
+AgentIds = OneOrMany[
+    Annotated[
+        str,
+        matching("[A-Za-z0-9_.-]{1,200}", "must be the id of an agent: letters, digits, '_', '.' and '-'"),
+    ]
+]
 
 Sound = Annotated[str, AfterValidator(dialplan.check_sound)]
 Music = Annotated[str, AfterValidator(dialplan.check_music)]
@@ -93,4 +93,4 @@ class RouteSettings(_RouteKeys):
     arguments: dict[str, Patterns] = {}
     reject: bool = False
     direction: Literal["inbound", "outbound"] = "inbound"
-    agents: Annotated[list[Annotated[str, AfterValidator(_agent_id)]], BeforeValidator(one_or_many)] = []
+    agents: AgentIds = []

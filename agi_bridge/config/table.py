@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from agi_bridge import dialplan
 from agi_bridge.agi.protocol import get_full_variable
@@ -25,16 +25,28 @@ DATABASE_URL = re.compile(
 )
 
 
-def one_or_many(value: Any) -> Any:
+def matching(pattern: str, rule: str) -> AfterValidator:
+    """Return what lets texts of *pattern* pass, and says *rule* of all others."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(rule)
+        return text
+
+    return AfterValidator(check)
+
+
+def _one_or_many(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-def check_address(text: str) -> str:
+def _check_address(text: str) -> str:
     parse_address(text)
     return text
 
 
-def check_network(text: str) -> str:
+def _check_network(text: str) -> str:
     try:
         ipaddress.ip_network(text)
     except ValueError as error:
@@ -42,7 +54,7 @@ def check_network(text: str) -> str:
     return text
 
 
-def check_database_url(text: str) -> str:
+def _check_database_url(text: str) -> str:
     match = DATABASE_URL.fullmatch(text)
     if match is None:
         raise ValueError(
@@ -64,10 +76,15 @@ def check_expression(text: str) -> str:
     return text
 
 
+Each = TypeVar("Each")
+OneOrMany = Annotated[list[Each], BeforeValidator(_one_or_many)]
+
 Seconds = Annotated[float, Field(gt=0, le=3600)]
-
+Addresses = OneOrMany[Annotated[str, AfterValidator(_check_address)]]
+Networks = OneOrMany[Annotated[str, AfterValidator(_check_network)]]
+DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
+Expression = Annotated[str, AfterValidator(check_expression)]
 Place = Annotated[str, AfterValidator(dialplan.check_place)]
-
 Region = Literal["us-west", "eu-west"]
 assert set(get_args(Region)) == set(REGIONS)  # noqa: S101 - one list, written twice because Literal needs it so
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from agi_bridge.access import Scope, Token
-from agi_bridge.config.table import Table, one_or_many
+from agi_bridge.config.table import OneOrMany, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ class TokenSettings(Table):
     """`[[token]]`: somebody who may ask things of the bridge over HTTP."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")]
-    scopes: Annotated[list[Literal["read", "control", "millis"]], BeforeValidator(one_or_many), Field(min_length=1)]
+    scopes: Annotated[OneOrMany[Literal["read", "control", "millis"]], Field(min_length=1)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from agi_bridge import transfer
-from agi_bridge.config.table import Place, Table, one_or_many
+from agi_bridge.config.table import OneOrMany, Place, Table
 from agi_bridge.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class TransferSettings(Table):
     name: Annotated[str, AfterValidator(transfer.check_name)]
     destination: Place
     ring_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 30
-    numbers: Annotated[list[Annotated[str, AfterValidator(transfer.check_number)]], BeforeValidator(one_or_many)] = []
+    numbers: OneOrMany[Annotated[str, AfterValidator(transfer.check_number)]] = []
     description: Annotated[str, Field(max_length=500)] = ""
 
 

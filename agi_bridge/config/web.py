@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from agi_bridge.config.address import Address, is_open_to_others, meet, parse_address
-from agi_bridge.config.table import Seconds, Table, check_address, one_or_many
+from agi_bridge.config.table import Addresses, Seconds, Table
 
 if TYPE_CHECKING:
     from agi_bridge.config.agi import AgiSettings
@@ -25,9 +25,7 @@ def _public_url(text: str) -> str:
 class WebSettings(Table):
     """`[web]`: where health, metrics and the reload are asked for."""
 
-    listen: Annotated[list[Annotated[str, AfterValidator(check_address)]], BeforeValidator(one_or_many)] = [
-        "127.0.0.1:4574"
-    ]
+    listen: Addresses = ["127.0.0.1:4574"]
     public_url: Annotated[str, AfterValidator(_public_url)] = ""
     connection_limit: Annotated[int, Field(ge=1, le=10_000)] = 64
     connection_timeout_seconds: Seconds = 10.0

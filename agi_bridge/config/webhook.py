@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
 from agi_bridge.config.address import http_url, is_near
 from agi_bridge.config.reading import closest
-from agi_bridge.config.table import Seconds, Table, one_or_many
+from agi_bridge.config.table import OneOrMany, Seconds, Table
 from agi_bridge.events.event import EventType
 from agi_bridge.events.signature import key_of
 
@@ -39,9 +39,7 @@ class WebhookSettings(Table):
     ca_file: str | None = None
     secret_file: str | None = None
     secret_env: str | None = None
-    events: Annotated[
-        list[Annotated[str, AfterValidator(_event_type)]], BeforeValidator(one_or_many), Field(min_length=1)
-    ] = list(EventType)
+    events: Annotated[OneOrMany[Annotated[str, AfterValidator(_event_type)]], Field(min_length=1)] = list(EventType)
     numbers: Literal["masked", "full"] = "full"
     timeout_seconds: Seconds = 10.0
     retry_seconds: Seconds = 1.0
