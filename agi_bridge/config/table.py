@@ -27,7 +27,7 @@ DATABASE_URL = re.compile(
 
 def matching(pattern: str, rule: str) -> AfterValidator:
     """Return what lets texts of *pattern* pass, and says *rule* of all others."""
-    compiled = re.compile(pattern, re.ASCII)
+    compiled = re.compile(pattern)
 
     def check(text: str) -> str:
         if not compiled.fullmatch(text):

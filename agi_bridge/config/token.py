@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from agi_bridge.access import Scope, Token
-from agi_bridge.config.table import OneOrMany, Table
+from agi_bridge.config.table import OneOrMany, Table, matching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from agi_bridge.config.reading import Reading
 
 
+# Told as pydantic tells it, but checked by us: its pattern takes 20 ms to build, for \w is every letter of Unicode.
+_Name = Annotated[str, matching(r"[A-Za-z0-9][\w.-]{0,63}", r"string should match pattern '^[A-Za-z0-9][\w.-]{0,63}$'")]
+
+
 class TokenSettings(Table):
     """`[[token]]`: somebody who may ask things of the bridge over HTTP."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")]
+    name: _Name
     scopes: Annotated[OneOrMany[Literal["read", "control", "millis"]], Field(min_length=1)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -33,8 +33,12 @@ def test_tokens_are_those_of_the_file():
             token("crm", "secret"),
             "token[1].sha256: is no hash of a token (agi-bridge token prints one, with the token to give away)",
         ),
+        (
+            token("the crm", ONE),
+            r"token[1].name: string should match pattern '^[A-Za-z0-9][\w.-]{0,63}$'",
+        ),
     ],
-    ids=["a name twice", "a hash twice", "a token in the place of its hash"],
+    ids=["a name twice", "a hash twice", "a token in the place of its hash", "a name with a blank"],
 )
 def test_token_that_says_nobody_in_particular(tables: str, problem: str):
     """Whose a token is must be certain, and only its hash is written."""
