@@ -79,13 +79,13 @@ class AgiSettings(Table):
 
 def secret(agi: AgiSettings, need_secret: bool, reading: Reading) -> SecretStr:
     """Return what a request must know: from the environment, else from the file."""
-    secret, path, name = reading.environ.get("AGI_BRIDGE_SECRET", "").strip(), "AGI_BRIDGE_SECRET", ""
+    path = "AGI_BRIDGE_SECRET"
+    secret: str | None = reading.environ.get("AGI_BRIDGE_SECRET", "").strip()
     if not secret and agi.secret_file and need_secret:
-        path, name = "agi.secret_file", agi.secret_file
-        content = reading.text(path, name)
-        secret = (content or "").strip()
-        if content is not None and not secret:
-            reading.refuse(path, f"{name} is empty", "write the secret into it, or leave secret_file out")
+        path = "agi.secret_file"
+        secret = reading.secret(path, agi.secret_file)
+        if secret == "":
+            reading.refuse(path, f"{agi.secret_file} is empty", "write the secret into it, or leave secret_file out")
     if secret and not _SECRET.fullmatch(secret):
         reading.refuse(
             path,
@@ -94,7 +94,7 @@ def secret(agi: AgiSettings, need_secret: bool, reading: Reading) -> SecretStr:
         )
     elif secret and len(secret) < _SHORTEST_SAFE_SECRET:
         reading.warn(path, "the secret can be guessed", f"take at least {_SHORTEST_SAFE_SECRET} signs")
-    return SecretStr(secret)
+    return SecretStr(secret or "")
 
 
 def check_setup_timeout(agi: AgiSettings, reading: Reading) -> None:

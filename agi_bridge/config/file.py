@@ -19,7 +19,7 @@ from agi_bridge.config.numbers import NumberSettings
 from agi_bridge.config.originate import OriginateSettings
 from agi_bridge.config.pbx import PbxSettings
 from agi_bridge.config.prefetch import PrefetchSettings
-from agi_bridge.config.reading import closest
+from agi_bridge.config.reading import called, closest
 from agi_bridge.config.records import RecordSettings
 from agi_bridge.config.route import DefaultSettings, RouteSettings
 from agi_bridge.config.table import Table
@@ -135,7 +135,7 @@ def _path(place: Sequence[Any], raw: Mapping[str, Any]) -> str:
     if place[0] in ("route", "pbx", "webhook") and len(place) > 1:
         table = raw[place[0]][place[1]]
         name = table.get("name") if isinstance(table, dict) else None
-        head = f'{place[0]} "{name}"' if name and isinstance(name, str) else f"{place[0]} {place[1] + 1}"
+        head = called(place[0], name, place[1] + 1)
         place = place[2:]
     words = (f"[{part + 1}]" if isinstance(part, int) else "." + (part or '""') for part in place)
     tail = "".join(words).removeprefix(".")

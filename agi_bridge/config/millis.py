@@ -146,7 +146,7 @@ def api_keys(
         # An empty variable is what docker compose makes of one that is not set.
         key = (value or "").strip()
         if not key and file_name:
-            key = (reading.text(path, file_name) or "").strip()
+            key = reading.secret(path, file_name) or ""
         if not (key.isascii() and key.isprintable() and " " not in key):
             reading.refuse(path, "the Millis key holds blanks or signs that no HTTP header can carry")
         elif key:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
 from agi_bridge.config.address import Address, Network, is_here, is_host, overlap
+from agi_bridge.config.reading import called
 from agi_bridge.config.table import NAME, NAME_RULE, Networks, Seconds, Table, matching
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def pbxs(
     """Return the PBXs, each with its secret if that is needed, after a look at how they fit together."""
     _check_names(written, reading)
     for number, pbx in enumerate(written, 1):
-        where = _called(number, pbx)
+        where = called("pbx", pbx.name, number)
         _check_peers(where, pbx, agi, reading)
         _check_times(where, pbx, reading)
         if not pbx.ami_tls and not is_here(pbx.ami_host):
@@ -101,18 +102,14 @@ def pbxs(
     _check_that_peers_differ(written, reading)
     if not need_secrets:
         return tuple(written)
-    return tuple(_with_secret(_called(number, pbx), pbx, reading) for number, pbx in enumerate(written, 1))
-
-
-def _called(number: int, pbx: PbxSettings) -> str:
-    return f'pbx "{pbx.name}"' if pbx.name else f"pbx {number}"
+    return tuple(_with_secret(called("pbx", pbx.name, number), pbx, reading) for number, pbx in enumerate(written, 1))
 
 
 def _check_names(pbxs: Sequence[PbxSettings], reading: Reading) -> None:
     """Report a PBX that cannot be told from others."""
     seen: set[str] = set()
     for number, pbx in enumerate(pbxs, 1):
-        where = _called(number, pbx)
+        where = called("pbx", pbx.name, number)
         path = f"{where}: name"
         if not pbx.name:
             if not reading.has_refused(path):
@@ -166,27 +163,16 @@ def _check_that_peers_differ(pbxs: Sequence[PbxSettings], reading: Reading) -> N
 
 def _with_secret(where: str, pbx: PbxSettings, reading: Reading) -> PbxSettings:
     """Return a PBX with the secret of its manager user and with its authority's certificates."""
-    path, name = f"{where}: ami_secret_file", pbx.ami_secret_file
-    secret = reading.environ.get(pbx.ami_secret_env or "", "").strip()
-    unread = False
-    if not secret and name:
-        content = reading.text(path, name)
-        secret, unread = (content or "").strip(), content is None
-    if not (secret.isascii() and secret.isprintable()) or ";" in secret:
-        reading.refuse(path, "the secret holds signs that manager.conf cannot carry", "letters and digits will do")
-    elif not secret and not unread:
+    path = f"{where}: ami_secret_file"
+    secret: str | None = reading.environ.get(pbx.ami_secret_env or "", "").strip()
+    if not secret and pbx.ami_secret_file:
+        secret = reading.secret(path, pbx.ami_secret_file)
+    if secret == "":
         hint = f"set {pbx.ami_secret_env}" if pbx.ami_secret_env else "name an environment variable in ami_secret_env"
         reading.refuse(path, f"there is no secret for {pbx.ami_user}", f"{hint}, or a file in ami_secret_file")
-    return pbx.with_secret(SecretStr(secret), _authority(where, pbx, reading))
-
-
-def _authority(where: str, pbx: PbxSettings, reading: Reading) -> str:
-    if pbx.ami_ca_file is None:
-        return ""
+    elif secret and (not (secret.isascii() and secret.isprintable()) or ";" in secret):
+        reading.refuse(path, "the secret holds signs that manager.conf cannot carry", "letters and digits will do")
     path = f"{where}: ami_ca_file"
-    if not pbx.ami_tls:
+    if pbx.ami_ca_file is not None and not pbx.ami_tls:
         reading.refuse(path, "is of no use without ami_tls = true")
-    content = reading.text(path, pbx.ami_ca_file)
-    if content is not None and "-----BEGIN CERTIFICATE-----" not in content:
-        reading.refuse(path, f"{pbx.ami_ca_file} holds no certificate in PEM")
-    return content or ""
+    return pbx.with_secret(SecretStr(secret or ""), reading.certificates(path, pbx.ami_ca_file))

@@ -67,8 +67,9 @@ def with_secrets(prefetch: PrefetchSettings, reading: Reading) -> PrefetchSettin
 
 def _one_line(path: str, name: str | None, reading: Reading) -> SecretStr:
     """Return the secret in a file, "" where none is named."""
-    content = reading.text(path, name) if name is not None else ""
-    secret = (content or "").strip()
-    if name is not None and content is not None and not (secret and secret.isascii() and secret.isprintable()):
+    if name is None:
+        return SecretStr("")
+    secret = reading.secret(path, name)
+    if secret is not None and not (secret and secret.isascii() and secret.isprintable()):
         reading.refuse(path, f"{name} holds no secret on one line")
-    return SecretStr(secret)
+    return SecretStr(secret or "")

@@ -55,6 +55,25 @@ class Reading:
             self.refuse(path, f"cannot read {name!r}: {error}")
         return None
 
+    def secret(self, path: str, name: str) -> str | None:
+        """Return what a file holds but for the blanks around it, None where it cannot be read."""
+        text = self.text(path, name)
+        return text if text is None else text.strip()
+
+    def certificates(self, path: str, name: str | None) -> str:
+        """Return the certificates of an authority, in PEM; "" where no file is named."""
+        if name is None:
+            return ""
+        text = self.text(path, name)
+        if text is not None and "-----BEGIN CERTIFICATE-----" not in text:
+            self.refuse(path, f"{name} holds no certificate in PEM")
+        return text or ""
+
+
+def called(kind: str, name: object, number: int) -> str:
+    """Return how one of several tables is called in what is said about it: by its name, else by its number."""
+    return f'{kind} "{name}"' if name and isinstance(name, str) else f"{kind} {number}"
+
 
 def closest(word: str, known: Iterable[str]) -> str:
     """Suggest the known word that may have been meant, else tell them all."""

@@ -56,10 +56,9 @@ def with_secrets(records: RecordSettings, reading: Reading) -> RecordSettings:
     environ_url = reading.environ.get("AGI_BRIDGE_RECORDS_URL", "").strip()
     if environ_url and not DATABASE_URL.fullmatch(environ_url):
         reading.refuse("AGI_BRIDGE_RECORDS_URL", 'must be such as "postgresql://user:password@host/database"')
-    password = ""
+    password: str | None = None
     if records.password_file and not environ_url:
-        content = reading.text("records.password_file", records.password_file)
-        password = (content or "").strip()
-        if content is not None and not password:
+        password = reading.secret("records.password_file", records.password_file)
+        if password == "":
             reading.refuse("records.password_file", f"{records.password_file} is empty")
-    return records.with_secrets(SecretStr(password), SecretStr(environ_url))
+    return records.with_secrets(SecretStr(password or ""), SecretStr(environ_url))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agi_bridge import dialplan, metadata
 from agi_bridge.agi.protocol import get_full_variable
 from agi_bridge.config.millis import DEFAULT_ACCOUNT
-from agi_bridge.config.reading import closest
+from agi_bridge.config.reading import called, closest
 from agi_bridge.config.table import NAME, NAME_RULE
 from agi_bridge.dialplan import SipUri
 from agi_bridge.errors import BadSipUri, UnsafeText
@@ -32,7 +32,7 @@ SHIPPED_LONGEST_CALL_SECONDS = 14_400
 def rules(file: File, reading: Reading) -> list[Rule]:
     """Return the rules in their order, after a look at each and at how they stand to each other."""
     made = [
-        _rule(_called(number, settings, reading), settings, file, reading)
+        _rule(_named(number, settings, reading), settings, file, reading)
         for number, settings in enumerate(file.route, 1)
     ]
     if not file.route and not reading.has_refused_in("route"):
@@ -103,9 +103,9 @@ def _rule(where: str, settings: RouteSettings, file: File, reading: Reading) -> 
     )
 
 
-def _called(number: int, settings: RouteSettings, reading: Reading) -> str:
+def _named(number: int, settings: RouteSettings, reading: Reading) -> str:
     """Return how a route is called in what is said about it, after a look at its name."""
-    where = f'route "{settings.name}"' if settings.name else f"route {number}"
+    where = called("route", settings.name, number)
     if not settings.name:
         if _lacks(where, {}, reading, "name"):
             reading.refuse(f"{where}: name", "is missing", 'such as name = "sales"; it is in the log of every call')

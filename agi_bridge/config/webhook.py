@@ -102,13 +102,13 @@ def _check_url(where: str, hook: WebhookSettings, reading: Reading) -> None:
 def _with_secret(hook: WebhookSettings, reading: Reading) -> WebhookSettings:
     """Return a webhook with its secret and its authority's certificates."""
     where = f'webhook "{hook.name}"'
-    path, secret, unread = f"{where}: secret_file", reading.environ.get(hook.secret_env or "", "").strip(), False
+    path = f"{where}: secret_file"
+    secret: str | None = reading.environ.get(hook.secret_env or "", "").strip()
     if secret:
         path = hook.secret_env or path
     elif hook.secret_file:
-        content = reading.text(path, hook.secret_file)
-        secret, unread = (content or "").strip(), content is None
-    if not secret and not unread:
+        secret = reading.secret(path, hook.secret_file)
+    if secret == "":
         hint = f"set {hook.secret_env}" if hook.secret_env else "name a file in secret_file"
         reading.refuse(path, "there is no secret to sign events with", hint)
     elif secret:
@@ -117,9 +117,4 @@ def _with_secret(hook: WebhookSettings, reading: Reading) -> WebhookSettings:
         except ValueError as error:
             hint = "such as `echo whsec_$(openssl rand -base64 32)` prints"
             reading.refuse(path, f"the secret is of no use: {error}", hint)
-    authority = ""
-    if hook.ca_file is not None:
-        authority = reading.text(f"{where}: ca_file", hook.ca_file) or ""
-        if authority and "-----BEGIN CERTIFICATE-----" not in authority:
-            reading.refuse(f"{where}: ca_file", f"{hook.ca_file} holds no certificate in PEM")
-    return hook.with_secret(SecretStr(secret), authority)
+    return hook.with_secret(SecretStr(secret or ""), reading.certificates(f"{where}: ca_file", hook.ca_file))

@@ -92,10 +92,11 @@ def test_plain_http_goes_nowhere_else(url):
         (webhook(secret='secret_env = "BROKEN"'), "BROKEN: the secret is of no use: what follows whsec_ is not base64"),
         (webhook(secret='secret_file = "none"'), 'webhook "crm": secret_file: cannot read none'),
         (webhook('ca_file = "crm"'), 'webhook "crm": ca_file: crm holds no certificate in PEM'),
+        (webhook('ca_file = "empty"'), 'webhook "crm": ca_file: empty holds no certificate in PEM'),
         ('\n[webhook]\nname = "crm"\n', "webhook: is one table, but webhooks are a list (write [[webhook]]"),
     ],
 )
 def test_webhook_that_cannot_be_used(table, told):
     """Each fault is named with its place, and with what to do."""
-    [problem] = problems(GOOD + table, HOOK | {"SHORT": "short", "BROKEN": "whsec_!"}, crm="x")
+    [problem] = problems(GOOD + table, HOOK | {"SHORT": "short", "BROKEN": "whsec_!"}, crm="x", empty="")
     assert problem.startswith(told)
