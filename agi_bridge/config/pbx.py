@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from agi_bridge.config.address import Address, Network, is_here, is_host, overlap
 from agi_bridge.config.reading import called
-from agi_bridge.config.table import NAME, NAME_RULE, Networks, Seconds, Table, matching
+from agi_bridge.config.table import NAME, NAME_RULE, Networks, RemoteTable, Seconds, matching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ def _host(text: str) -> str:
 _AmiText = Annotated[str, matching("[!-~]{1,200}", "must be printable signs without blanks, at most 200")]
 
 
-class PbxSettings(Table):
+class PbxSettings(RemoteTable):
     """`[[pbx]]`: a PBX whose manager interface the bridge may use: who it is, and how it is reached."""
 
     name: str = ""
@@ -52,26 +52,6 @@ class PbxSettings(Table):
     ami_action_limit: Annotated[int, Field(ge=1, le=10_000)] = 100
     ami_channel_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     ami_message_limit_bytes: Annotated[int, Field(ge=4096, le=16_777_216)] = 1_048_576
-
-    # Not keys: they come from the environment and from files.
-    _secret: SecretStr = PrivateAttr(default=SecretStr(""))
-    _authority: str = PrivateAttr(default="")
-
-    def with_secret(self, secret: SecretStr, authority: str) -> PbxSettings:
-        """Return these settings with the secret of `ami_user`, and the certificates of `ami_ca_file`."""
-        settings = self.model_copy()
-        settings._secret, settings._authority = secret, authority
-        return settings
-
-    @property
-    def secret(self) -> SecretStr:
-        """Return the secret of `ami_user`."""
-        return self._secret
-
-    @property
-    def authority(self) -> str:
-        """Return the certificates that the PBX's own must come from, in PEM; "" for the machine's authorities."""
-        return self._authority
 
     @property
     def networks(self) -> tuple[Network, ...]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
 
 from agi_bridge import dialplan
 from agi_bridge.agi.protocol import get_full_variable
@@ -90,4 +90,30 @@ assert set(get_args(Region)) == set(REGIONS)  # noqa: S101 - one list, written t
 
 
 class Table(BaseModel):
+    """A table, whose keys are all known, and which nobody changes once it has been read."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class RemoteTable(Table):
+    """A table of a program that we speak to: with the secret that we share, and the authority that it is known by."""
+
+    # Not keys: they come from the environment and from files.
+    _secret: SecretStr = PrivateAttr(default=SecretStr(""))
+    _authority: str = PrivateAttr(default="")
+
+    def with_secret(self, secret: SecretStr, authority: str) -> Self:
+        """Return these settings with what the environment and the files that they name say."""
+        settings = self.model_copy()
+        settings._secret, settings._authority = secret, authority
+        return settings
+
+    @property
+    def secret(self) -> SecretStr:
+        """Return the secret that both sides know."""
+        return self._secret
+
+    @property
+    def authority(self) -> str:
+        """Return the certificates that the other side's own must come from, in PEM; "" for the machine's authorities."""
+        return self._authority

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from agi_bridge.config.address import http_url, is_near
 from agi_bridge.config.reading import closest
-from agi_bridge.config.table import OneOrMany, Seconds, Table
+from agi_bridge.config.table import OneOrMany, RemoteTable, Seconds
 from agi_bridge.events.event import EventType
 from agi_bridge.events.signature import key_of
 
@@ -30,7 +30,7 @@ def _event_type(text: str) -> str:
     return text
 
 
-class WebhookSettings(Table):
+class WebhookSettings(RemoteTable):
     """`[[webhook]]`: a program that is told of calls: where, of what, and how hard it is tried."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -49,26 +49,6 @@ class WebhookSettings(Table):
     queue_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     spool_limit_bytes: Annotated[int, Field(ge=65_536)] = 67_108_864
     answer_limit_bytes: Annotated[int, Field(ge=1024, le=16_777_216)] = 65_536
-
-    # Not keys: they come from the environment and from files.
-    _secret: SecretStr = PrivateAttr(default=SecretStr(""))
-    _authority: str = PrivateAttr(default="")
-
-    def with_secret(self, secret: SecretStr, authority: str) -> WebhookSettings:
-        """Return these settings with what events are signed with, and the certificates of `ca_file`."""
-        settings = self.model_copy()
-        settings._secret, settings._authority = secret, authority
-        return settings
-
-    @property
-    def secret(self) -> SecretStr:
-        """Return what events are signed with."""
-        return self._secret
-
-    @property
-    def authority(self) -> str:
-        """Return the certificates that the target's own must come from, in PEM; "" for the machine's authorities."""
-        return self._authority
 
 
 def webhooks(written: Sequence[WebhookSettings], need_secrets: bool, reading: Reading) -> tuple[WebhookSettings, ...]:
