@@ -57,6 +57,7 @@ class File(Table):
 
 
 def parsed(text: str) -> dict[str, Any]:
+    """Return the tables of a file, unread; raise ConfigError where it is not TOML."""
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -65,6 +66,7 @@ def parsed(text: str) -> dict[str, Any]:
 
 
 def checked(raw: Mapping[str, Any]) -> tuple[File, list[Problem]]:
+    """Return what can be read of *raw*, with the defaults for all else, and what is wrong with the rest."""
     try:
         return _readable(raw)
     except RecursionError:
@@ -72,7 +74,7 @@ def checked(raw: Mapping[str, Any]) -> tuple[File, list[Problem]]:
 
 
 def _readable(raw: Mapping[str, Any]) -> tuple[File, list[Problem]]:
-    """Return the part of a file that can be read, and what is wrong with the rest: one run is to find every problem."""
+    # What is wrong is taken out, and the rest read once more: one run is to find every problem.
     try:
         return File.model_validate(raw), []
     except ValidationError as error:
