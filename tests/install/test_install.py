@@ -21,7 +21,7 @@ UNITS = ("agi-bridge.service", "agi-bridge.socket")
 HIGHEST_EXPOSURE = 12
 
 # Each build of a version takes a quarter of a minute on two cores.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.install, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module", autouse=True)
