@@ -78,7 +78,9 @@ def write(folder: Path, files: tuple[File, ...]) -> list[str]:
         said.append(f"{path}: written" + (f", what was there is in {backup}" if backup else ""))
         # Its permissions stay, for we do not know by which of them Asterisk reads it.
         if file.holds_secret and path.stat().st_mode & stat.S_IROTH:
-            said.append(f"{path}: holds the secret, and everybody on this machine can read it; see to it: chmod o-r {path}")
+            said.append(
+                f"{path}: holds the secret, and everybody on this machine can read it; see to it: chmod o-r {path}"
+            )
     return said
 
 
