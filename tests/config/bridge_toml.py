@@ -37,7 +37,7 @@ account = "second"
 AMI = ENVIRON | {"AMI": "the-secret"}
 
 
-def reading(**files):
+def reader(**files):
     """Return a reader of *files*, whose names have "_" for "."."""
     contents = {name.replace("_", "."): content for name, content in files.items()}
 
@@ -50,7 +50,7 @@ def reading(**files):
 
 
 def load(text=GOOD, environ=ENVIRON, **files):
-    return config.load(text, environ, reading(**files))
+    return config.load(text, environ, reader(**files))
 
 
 def problems(text, environ=ENVIRON, **files):

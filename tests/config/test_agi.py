@@ -6,7 +6,7 @@ import pytest
 
 from agi_bridge import config
 from agi_bridge.config.address import Address
-from tests.config.bridge_toml import ENVIRON, GOOD, load, problems, reading, warnings
+from tests.config.bridge_toml import ENVIRON, GOOD, load, problems, reader, warnings
 
 SECRET = "a-secret-of-20-signs"
 
@@ -54,7 +54,7 @@ def test_secret_comes_from(environ, line, files, secret):
 
 def test_secret_is_read_only_where_somebody_connects():
     """To look at routes, no secret is read."""
-    loaded = config.load(f'[agi]\nsecret_file = "gone"\n{GOOD}', {}, reading(), need_keys=False)
+    loaded = config.load(f'[agi]\nsecret_file = "gone"\n{GOOD}', {}, reader(), need_keys=False)
 
     assert not loaded.agi.secret
 

@@ -3,7 +3,7 @@
 import pytest
 
 from agi_bridge import config
-from tests.config.bridge_toml import ENVIRON, GOOD, KEY, SECOND, load, problems, reading, route, warnings
+from tests.config.bridge_toml import ENVIRON, GOOD, KEY, SECOND, load, problems, reader, route, warnings
 
 NO_KEY = (
     "millis.api_key_file: there is no Millis API key "
@@ -94,7 +94,7 @@ def test_account_has_a_key_of_its_own(line, environ, files):
 
 def test_key_is_needed_only_where_something_is_registered():
     """To look at routes, no key is needed, and none is read."""
-    loaded = config.load(f'[millis]\napi_key_file = "gone.key"\n{GOOD}', {}, reading(), need_keys=False)
+    loaded = config.load(f'[millis]\napi_key_file = "gone.key"\n{GOOD}', {}, reader(), need_keys=False)
 
     assert loaded.api_keys == {}
 

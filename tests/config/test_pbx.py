@@ -6,7 +6,7 @@ import pytest
 
 from agi_bridge import config
 from agi_bridge.config.address import Address
-from tests.config.bridge_toml import AMI, ENVIRON, GOOD, load, pbx, problems, reading
+from tests.config.bridge_toml import AMI, ENVIRON, GOOD, load, pbx, problems, reader
 
 
 def test_pbx_has_defaults_for_all_but_its_name_and_secret():
@@ -46,7 +46,7 @@ def test_secret_of_a_pbx_is_never_shown():
 
 def test_secrets_of_pbxs_are_not_asked_for_where_nothing_is_done():
     """What only looks at the rules needs no secret, as it needs no key."""
-    [hq] = config.load(GOOD + pbx(secret=""), {}, reading(), need_keys=False).pbxs
+    [hq] = config.load(GOOD + pbx(secret=""), {}, reader(), need_keys=False).pbxs
 
     assert hq.secret.get_secret_value() == ""
 

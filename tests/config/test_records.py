@@ -4,13 +4,13 @@ import pytest
 
 from agi_bridge import config
 from agi_bridge.errors import ConfigError
-from tests.config.bridge_toml import ENVIRON, GOOD, load, problems, reading
+from tests.config.bridge_toml import ENVIRON, GOOD, load, problems, reader
 
 
 def records(line="", environ=None, **files):
     """Return what holds for records, the rest of the file being wrong."""
     text = f"[records]\n{line}\n[[route]]\nnonsense = 1\n"
-    return config.where_records_are(text, environ or {}, reading(**files))[0]
+    return config.where_records_are(text, environ or {}, reader(**files))[0]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from agi_bridge import config
 from agi_bridge.events.event import EventType
-from tests.config.bridge_toml import ENVIRON, GOOD, load, problems, reading
+from tests.config.bridge_toml import ENVIRON, GOOD, load, problems, reader
 
 HOOK = ENVIRON | {"CRM": "a-secret-of-twenty-signs"}
 
@@ -38,7 +38,7 @@ def test_webhook_with_an_authority_and_a_secret_in_a_file():
 
 def test_secrets_of_webhooks_are_not_asked_for_where_nothing_is_done():
     """A command that sends nothing does not need them."""
-    [crm] = config.load(GOOD + webhook(secret=""), {}, reading(), need_keys=False).webhooks
+    [crm] = config.load(GOOD + webhook(secret=""), {}, reader(), need_keys=False).webhooks
     assert crm.secret.get_secret_value() == ""
 
 
