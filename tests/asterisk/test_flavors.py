@@ -9,7 +9,7 @@ import pytest
 from lab import Asterisk, Pbx, SiteSettings
 
 from agi_bridge.cli import DONE, main
-from agi_bridge.simulator.sip import ReferEnded, place_call
+from agi_bridge.simulator.sip import Invited, ReferEnded, place_call
 from agi_bridge.simulator.tone import CALLER_TONE_HZ
 from tests.asterisk.replica import REPLICAS, Replica
 from tests.asterisk.stage import AGENT, CALLER_NUMBER, DID, LOBBY, NIGHT, RECEPTION, TRUNK, UNKNOWN_DID, Stage
@@ -108,6 +108,24 @@ async def test_number_of_a_route_for_any_number_arrives(stage: Stage, replica: R
 
     assert (call.heard_hz, route["rule"]) == ((AGENT,), "any")
     assert stage.millis.registrations[0].body["to_phone"] == f"+{UNKNOWN_DID}"
+
+
+@pytest.mark.parametrize(
+    ("replica", "name"), [("freepbx", "FROM_DID"), ("vitalpbx", "DID_NUMBER")], indirect=["replica"]
+)
+async def test_number_that_no_route_has_named_is_digits(stage: Stage, written: str, name: str):
+    """What a caller has put behind the called number does not reach the variables of the distribution."""
+    cli = stage.pbx.cli
+    cli("module load res_clioriginate.so")
+    called = "${URIDECODE(+1555%26Local/7@probe%2C1%0A2)}"
+    for priority, step in enumerate((f"Set(CALLERID(dnid)={called})", "Goto(millis-inbound,s,1)"), 1):
+        cli(f"dialplan add extension 1,{priority},{step} into probe replace")
+    cli("channel originate Local/1@probe application Wait 10")
+    await stage.saw("lobby", Invited)
+    shown = cli("core show channel " + (await stage.shown("core show channels concise", r"(Local/1@probe\S+;2)!"))[1])
+    cli("channel request hangup all")
+
+    assert re.findall(rf"^{name}=(.*)", shown, re.MULTILINE) == ["+1555712"]
 
 
 async def test_agent_that_refuses_leads_to_the_rule_s_fallback(stage: Stage, replica: Replica, written: str):
