@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 
 from agi_bridge.simulator.sip import Answered, Invited, Ringing
-from tests.asterisk.stage import Stage
+from tests.asterisk.stage import PATIENCE_SECONDS, Stage
 
 
 async def test_while_the_fallback_rings(stage: Stage):
@@ -29,7 +29,7 @@ async def test_while_the_bridge_is_silent(stage: Stage):
 
     async with stage.agi_server(is_silent), stage.calling() as calling:
         call = await calling
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             said = await gone.get()
 
     assert (call.status, said) == (487, b"HANGUP\nHANGUP\n")
