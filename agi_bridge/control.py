@@ -7,6 +7,7 @@ business of `web`.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -38,8 +39,10 @@ _TRANSFER_PLACE = "millis-transfer,{},1"
 # Set by the dialplan once Dial has ended, for whatever reason: the caller is not the agent's any more.
 _AGENT_IS_GONE = "MILLIS_REPORTING"
 
-# Calls that were sent elsewhere and may not know it yet; beyond that the one known longest is forgotten.
-_MOST_MOVED = 10_000
+# Where a caller is for a moment, from the answer to Redirect until the dialplan has set the mark that follows; the mark stays
+# until whoever they were sent to has not answered.
+_ON_THE_WAY_CONTEXT = "millis-transfer"
+_SENT_ELSEWHERE = "MILLIS_TRANSFER"
 
 # The hangup cause of everyday (Q.850).
 _NORMAL_CLEARING = 16
@@ -81,15 +84,21 @@ class Control:
     def __init__(self, transfers: Iterable[Transfer], calls: LiveCalls) -> None:
         self._calls = calls
         self.counts = Counter[tuple[str, str]]()
-        self._moved: dict[str, None] = {}
+        self._moving: set[str] = set()  # calls about which the PBX is being asked
         self.reconfigure(transfers)
 
     def reconfigure(self, transfers: Iterable[Transfer]) -> None:
         """Take another list of destinations."""
         self.transfers = {each.name: each for each in transfers}
 
-    async def transfer(self, bridge_call_id: str, name: str, reason: str = "", summary: str = "") -> Transfer:
-        """Send the caller to a destination of the list; return it. Raise ControlError or AmiError where it did not happen."""
+    async def transfer(
+        self, bridge_call_id: str, name: str, reason: str = "", summary: str = "", *, by_agent: bool = False
+    ) -> Transfer:
+        """Send the caller to a destination of the list; return it. Raise ControlError or AmiError where it did not happen.
+
+        A language model may be late: *by_agent*, only a caller who is still with it is sent on. An operator may send on one
+        who is in a fallback.
+        """
         with Noted(self.counts, "transfer", bridge_call_id, transfer=name if name in self.transfers else ""):
             wanted = self.transfers.get(name)
             if wanted is None:
@@ -97,22 +106,21 @@ class Control:
                 raise NoSuchTransfer(f"there is no such destination; there are: {known}")
             call = await self._found(bridge_call_id)
             # A second request would take the caller away from whoever has just answered.
-            if bridge_call_id in self._moved:
+            if bridge_call_id in self._moving:
                 raise AlreadyTransferred(_ON_THE_WAY)
-            if len(self._moved) >= _MOST_MOVED:
-                del self._moved[next(iter(self._moved))]
-            self._moved[bridge_call_id] = None
+            self._moving.add(bridge_call_id)
             try:
-                if await call.pbx.getvar("MILLIS_TRANSFER", call.channel):
+                if await _is_sent_elsewhere(call):
                     raise AlreadyTransferred(_ON_THE_WAY)
+                if by_agent and await call.pbx.getvar(_AGENT_IS_GONE, call.channel):
+                    raise AlreadyTransferred(_WITH_SOMEBODY_ELSE)
                 # Inherited by the legs that the transfer rings.
                 await call.pbx.setvar(call.channel, "__MILLIS_TRANSFER_REASON", transfer.shown(reason))
                 said = transfer.shown(summary, _LONGEST_SUMMARY)
                 await call.pbx.setvar(call.channel, "__MILLIS_TRANSFER_SUMMARY", said)
                 await call.pbx.redirect(call.channel, _TRANSFER_PLACE.format(wanted.name))
-            except BaseException:
-                self._moved.pop(bridge_call_id, None)
-                raise
+            finally:
+                self._moving.discard(bridge_call_id)
             return wanted
 
     async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None:
@@ -122,7 +130,11 @@ class Control:
         """
         with Noted(self.counts, "hangup", bridge_call_id):
             call = await self._found(bridge_call_id)
-            if by_agent and (bridge_call_id in self._moved or await call.pbx.getvar(_AGENT_IS_GONE, call.channel)):
+            if by_agent and (
+                bridge_call_id in self._moving
+                or await _is_sent_elsewhere(call)
+                or await call.pbx.getvar(_AGENT_IS_GONE, call.channel)
+            ):
                 raise AlreadyTransferred(_WITH_SOMEBODY_ELSE)
             await call.pbx.hangup(call.channel, _NORMAL_CLEARING)
 
@@ -133,8 +145,18 @@ class Control:
         return call
 
 
+async def _is_sent_elsewhere(call: LiveCall) -> bool:
+    # In this order: the dialplan leaves the one only after it has set the other.
+    if await call.pbx.getvar("CONTEXT", call.channel) == _ON_THE_WAY_CONTEXT:
+        return True
+    return bool(await call.pbx.getvar(_SENT_ELSEWHERE, call.channel))
+
+
 class Noted:
-    """Counts one request and writes its line, whatever comes of it; a channel that is gone means that the call is over."""
+    """Counts one request and writes its line, whatever comes of it, also where whoever asked has gone.
+
+    A channel that is gone means that the call is over.
+    """
 
     def __init__(self, counts: Counter[tuple[str, str]], verb: str, bridge_call_id: str, **facts: str) -> None:
         self._counts, self._verb = counts, verb
@@ -153,6 +175,8 @@ class Noted:
             self._note("pbx-failed", why=str(error))
         elif isinstance(error, BridgeError):
             self._note("refused", why=str(error))
+        elif isinstance(error, asyncio.CancelledError):
+            self._note("given-up")
         elif error is None:
             self._note("done")
 

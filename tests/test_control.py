@@ -40,6 +40,7 @@ class FakePbx:
         self.asked_to_redirect.set()
         await self.may_redirect.wait()
         self._do("redirect", channel, place)
+        self.values["CONTEXT"] = place.partition(",")[0]
 
     async def hangup(self, channel: str, cause: int | None = None) -> None:
         self._do("hangup", channel, str(cause))
@@ -117,10 +118,37 @@ async def test_caller_on_the_way_elsewhere_is_not_sent_twice(control: Control, p
     pbx.may_redirect.set()
     await first
 
-    pbx.values["MILLIS_TRANSFER"] = "sales"
+    with pytest.raises(AlreadyTransferred):
+        await control.transfer("abc", "sales")
+    pbx.values |= {"CONTEXT": "millis-hand-over", "MILLIS_TRANSFER": "sales"}
     with pytest.raises(AlreadyTransferred):
         await control.transfer("abc", "sales")
     assert [what[0] for what in pbx.done].count("redirect") == 1
+
+
+async def test_caller_whom_nobody_has_answered_may_be_sent_on_again(control: Control, pbx: FakePbx):
+    """Where the dialplan has taken its mark away, an operator may try once more, and the agent may not."""
+    await control.transfer("abc", "sales")
+    pbx.values = {"CONTEXT": "reception", "MILLIS_REPORTING": "transferred"}
+    with pytest.raises(AlreadyTransferred, match="the caller is with somebody else now"):
+        await control.transfer("abc", "sales", by_agent=True)
+    await control.transfer("abc", "sales")
+    assert [what[0] for what in pbx.done].count("redirect") == 2
+
+
+async def test_whoever_asks_and_goes_away_leaves_a_line(control: Control, pbx: FakePbx):
+    """A request that is given up while the PBX is asked is counted and told, and may be made again."""
+    pbx.may_redirect.clear()
+    asked = asyncio.create_task(control.transfer("abc", "sales"))
+    await pbx.asked_to_redirect.wait()
+    with capture_logs() as logs:
+        asked.cancel()
+        await asyncio.wait([asked])
+    pbx.may_redirect.set()
+    await control.transfer("abc", "sales")
+
+    assert [(line["verb"], line["outcome"]) for line in logs] == [("transfer", "given-up")]
+    assert control.counts == {("transfer", "given-up"): 1, ("transfer", "done"): 1}
 
 
 async def test_failed_request_may_be_made_again(control: Control, pbx: FakePbx):
@@ -152,11 +180,13 @@ async def test_agent_cannot_hang_up_a_caller_it_has_sent_on(control: Control, pb
     assert pbx.done[-1] == ("hangup", CHANNEL, "16")
 
 
-async def test_agent_cannot_hang_up_a_caller_whom_it_has_no_more(control: Control, pbx: FakePbx):
+async def test_agent_does_nothing_to_a_caller_whom_it_has_no_more(control: Control, pbx: FakePbx):
     """A late request of an agent whose leg has ended does nothing to a caller in the fallback."""
     pbx.values["MILLIS_REPORTING"] = "ended"
-    with pytest.raises(AlreadyTransferred):
+    with pytest.raises(AlreadyTransferred, match="the caller is with somebody else now"):
         await control.hang_up("abc", by_agent=True)
+    with pytest.raises(AlreadyTransferred, match="the caller is with somebody else now"):
+        await control.transfer("abc", "sales", by_agent=True)
     assert pbx.done == []
 
 

@@ -94,7 +94,7 @@ def missing_targets(contexts: Mapping[str, Context], of: Iterable[str]) -> dict[
     missing: dict[str, str] = {}
     for name in of:
         for step in contexts[name].applications:
-            targets = re.findall(r"\bGosub\(([\w-]+),|hangup_handler_push\)=([\w-]+),", step)
+            targets = re.findall(r'\bGosub\(([\w-]+),|hangup_handler_push\)="?([\w-]+),', step)
             missing |= {target: name for pair in targets for target in pair if target and target not in contexts}
     return missing
 

@@ -28,7 +28,9 @@ _INSIDE = ("params", "arguments")
 class Verbs(Protocol):
     """What is done with a call; `control.Control` does it."""
 
-    async def transfer(self, bridge_call_id: str, name: str, reason: str = "", summary: str = "") -> Transfer: ...
+    async def transfer(
+        self, bridge_call_id: str, name: str, reason: str = "", summary: str = "", *, by_agent: bool = False
+    ) -> Transfer: ...
     async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None: ...
 
 
@@ -71,7 +73,8 @@ class Tools:
             return web.json_response({"done": False, "message": _why_not(error)})
 
     async def _send_on(self, said: _Parameters) -> str:
-        to = await self._verbs.transfer(await self._call(said), said("target"), said("reason"), said("summary"))
+        call, target = await self._call(said), said("target")
+        to = await self._verbs.transfer(call, target, said("reason"), said("summary"), by_agent=True)
         return f"The caller is being connected to {to.name}. Say nothing more."
 
     async def _end(self, said: _Parameters) -> str:

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from agi_bridge.access import digest
 from agi_bridge.simulator.sip import HungUp, Invited
 from tests.asterisk.stage import AGENT, CALLER_NUMBER, LOBBY, RECEPTION, Stage
@@ -26,14 +28,22 @@ sha256 = "{digest(TOKEN)}"
 
 
 @asynccontextmanager
-async def talking(stage: Stage, manager_port: int = 0, **behaviour: Any) -> AsyncIterator[str]:
-    """Let the caller talk with the agent, as our manager user sees; yield our id of the call."""
+async def talking(
+    stage: Stage,
+    manager_port: int = 0,
+    *,
+    hz: int = AGENT,
+    fallback: str = "reception,s,1",
+    sales: str = "",
+    **behaviour: Any,
+) -> AsyncIterator[str]:
+    """Let the caller talk with the agent, or whoever speaks *hz*, as our manager user sees; yield our id of the call."""
     port = manager_port or stage.pbx.manager_port
-    async with stage.bridge(web='["127.0.0.1:0"]', more=table(port) + MORE):
+    async with stage.bridge(web='["127.0.0.1:0"]', more=table(port) + MORE, fallback=fallback, sales=sales):
         if not manager_port:
             await until(lambda: hq(stage).connected)
         async with stage.calling(**behaviour):
-            await stage.heard("caller", AGENT)
+            await stage.heard("caller", hz)
             yield (await stage.line("route"))["bridge_call_id"]
 
 
@@ -102,6 +112,83 @@ async def test_transfer_twice_at_once(stage: Stage):
     assert sorted(answer["done"] for answer in answers) == [False, True]
     assert late == {"done": False, "message": "Not done: the caller is being sent elsewhere already."}
     assert len([event for event in stage.events["lobby"] if isinstance(event, Invited)]) == 1
+
+
+async def test_transfer_again_at_once(stage: Stage):
+    """Who has just been told that the caller is on the way cannot send them elsewhere."""
+    async with talking(stage) as call:
+        answers = [await tool(stage, "transfer", bridge_call_id=call, target="sales") for _ in range(5)]
+        await stage.heard("caller", LOBBY)
+
+    assert [answer["done"] for answer in answers] == [True, False, False, False, False]
+    assert len([event for event in stage.events["lobby"] if isinstance(event, Invited)]) == 1
+
+
+def without_agent(stage: Stage, why: str) -> None:
+    """Have the calls to come end in the fallback."""
+    if why == "busy":
+        stage.agent_does(refuse_status=486)
+    else:
+        stage.millis_does("status=500")
+
+
+@pytest.mark.parametrize("why", ["busy", "Millis down"])
+async def test_agent_is_too_late(stage: Stage, why: str):
+    """A caller in the fallback is sent nowhere by an agent, nor hung up on."""
+    without_agent(stage, why)
+    async with talking(stage, hz=RECEPTION) as call:
+        answers = [
+            await tool(stage, name, bridge_call_id=call, **said)
+            for name, said in (("transfer", {"target": "sales"}), ("hangup", {}))
+        ]
+        assert (await stage.shown("core show channels count", r"(\d+) active channels"))[1] == "2"
+
+    assert answers == [{"done": False, "message": "Not done: the caller is with somebody else now."}] * 2
+    assert stage.events["lobby"] == []
+
+
+async def send_on(stage: Stage, call: str, **said: str) -> tuple[int, Any]:
+    """Send a caller on as an operator does; return status and answer."""
+    return await ask(stage.web, "POST", f"/api/v1/calls/{call}/transfer", {"to": "sales", **said}, **bearer(TOKEN))
+
+
+def reported(stage: Stage, verb: str) -> list[str]:
+    """Return the reasons of all reports with *verb*."""
+    return [line["reason"] for line in stage.lines if line.get("verb") == verb and "reason" in line]
+
+
+@pytest.mark.parametrize(("why", "ended"), [("busy", ["agent-busy"]), ("Millis down", [])])
+async def test_operator_sends_on_a_caller_of_the_fallback(stage: Stage, why: str, ended: list[str]):
+    """The agent's leg is reported once, if there was one; the transfer once; and the fallback's own handler is left alone."""
+    without_agent(stage, why)
+    async with talking(stage, hz=RECEPTION, fallback="handled,s,1", sales="redial = false") as call:
+        done = await send_on(stage, call, reason="waited long")
+        await stage.heard("caller", LOBBY)
+        again = await send_on(stage, call)
+    await stage.logged("the handler of the fallback")
+
+    assert done == (200, {"done": True, "to": "sales"})
+    assert (again[0], again[1]["error"]["code"]) == (409, "already-transferred")
+    assert reported(stage, "ended") == ended
+    assert reported(stage, "transferred") == ["transfer-answered"]
+    assert {line["bridge_call_id"] for line in stage.lines if line.get("verb") == "transferred"} == {call}
+
+
+async def test_transfer_after_one_that_nobody_answered(stage: Stage):
+    """Nobody was there, the caller is in the fallback, and an operator may try again; the agent may not."""
+    stage.desk_does("lobby", refuse_status=486)
+    async with talking(stage) as call:
+        await tool(stage, "transfer", bridge_call_id=call, target="sales")
+        await stage.heard("caller", RECEPTION)
+        stage.desk_does("lobby", refuse_status=None)
+        late = await tool(stage, "transfer", bridge_call_id=call, target="sales")
+        done = await send_on(stage, call)
+        await stage.heard("caller", LOBBY)
+
+    assert late == {"done": False, "message": "Not done: the caller is with somebody else now."}
+    assert done[0] == 200
+    assert reported(stage, "ended") == ["transferred"]
+    assert reported(stage, "transferred") == ["transfer-unanswered", "transfer-answered"]
 
 
 async def test_agent_ends_the_call(stage: Stage):

@@ -1,5 +1,7 @@
 """An agent sends its caller on, and only to where it may."""
 
+import re
+
 import pytest
 
 from agi_bridge.simulator.sip import HungUp, Invited, ReferEnded
@@ -9,6 +11,7 @@ from tests.asterisk.stage import (
     DID,
     LOBBY,
     LONG_LIMIT_DID,
+    NESTED_DID,
     ONELINE_DID,
     RECEPTION,
     Stage,
@@ -144,6 +147,26 @@ async def test_caller_is_moved_while_the_bridge_is_asked(stage: Stage, did: str,
 
     assert "on the stack:   end" in stage.log_text()
     await stage.logged(f"(?m)seconds left: {seconds_left}")
+
+
+@pytest.mark.parametrize(
+    ("did", "stack", "seconds_left"),
+    [(LONG_LIMIT_DID, "end", r"59\d\."), (NESTED_DID, "from-trunk  end", r"0(\.0+)?$")],
+    ids=["an operator's limit", "a subroutine"],
+)
+async def test_caller_of_a_fallback_keeps_what_is_not_ours(stage: Stage, did: str, stack: str, seconds_left: str):
+    """Moved out of a fallback and back again, a call has the stack and the limit that whoever sent it gave it."""
+    stage.millis_does("status=500")
+    stage.desk_does("lobby", refuse_status=486)
+    async with stage.bridge(fallback="counting,s,1"), stage.calling(did):
+        await stage.heard("caller", RECEPTION)
+        channel = (await stage.shown("core show channels concise", r"(PJSIP/trunk-[0-9a-f]+)!"))[1]
+        stage.pbx.cli("module load res_clioriginate.so")
+        stage.pbx.cli(f"channel redirect {channel} millis-transfer,sales,1")
+        await stage.logged(r"(?s)Ext\. s: seconds left.*Ext\. s: seconds left")
+
+    assert re.findall(r"Ext\. s: on the stack: +(.*)", stage.log_text()) == [stack, stack]
+    assert len(re.findall(rf"(?m)Ext\. s: seconds left: {seconds_left}", stage.log_text())) == 2
 
 
 async def test_caller_of_a_fallback_is_moved(stage: Stage):

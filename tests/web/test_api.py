@@ -43,7 +43,9 @@ class FakeBridge:
         self.asked: list[tuple[str | None, ...]] = []
         self.error: BridgeError | None = None
 
-    async def transfer(self, bridge_call_id: str, name: str, reason: str = "", summary: str = "") -> Transfer:
+    async def transfer(
+        self, bridge_call_id: str, name: str, reason: str = "", summary: str = "", *, by_agent: bool = False
+    ) -> Transfer:
         self._do("transfer", bridge_call_id, name, reason, summary)
         return Transfer(name, "q,600,1", 30)
 

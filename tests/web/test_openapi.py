@@ -46,7 +46,9 @@ OWNER = {"Authorization": "Bearer owner"}
 class AnyBridge:
     """A bridge that gives each of its answers to some requests: what is asked for decides, so that a run is like the last."""
 
-    async def transfer(self, bridge_call_id: str, name: str, reason: str = "", summary: str = "") -> Transfer:
+    async def transfer(
+        self, bridge_call_id: str, name: str, reason: str = "", summary: str = "", *, by_agent: bool = False
+    ) -> Transfer:
         if not name.isascii():
             raise NoSuchTransfer("there is no such destination; there are: sales")
         await self.hang_up(bridge_call_id)

@@ -33,8 +33,10 @@ class FakeVerbs:
         self.asked: list[tuple[str, ...]] = []
         self.error: BridgeError | None = None
 
-    async def transfer(self, bridge_call_id: str, name: str, reason: str = "", summary: str = "") -> Transfer:
-        self._do("transfer", bridge_call_id, name, reason, summary)
+    async def transfer(
+        self, bridge_call_id: str, name: str, reason: str = "", summary: str = "", *, by_agent: bool = False
+    ) -> Transfer:
+        self._do("transfer", bridge_call_id, name, reason, summary, "by the agent" if by_agent else "by anybody")
         return Transfer(name, "q,600,1", 30)
 
     async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None:
@@ -60,7 +62,7 @@ async def tools(verbs: FakeVerbs, **settings: int) -> AsyncIterator[WebServer]:
         yield server
 
 
-ASKED = ("transfer", "abc", "sales", "a refund", "Long story.")
+ASKED = ("transfer", "abc", "sales", "a refund", "Long story.", "by the agent")
 WORDS = {"target": "sales", "reason": "a refund", "summary": "Long story."}
 
 
@@ -90,7 +92,7 @@ WORDS = {"target": "sales", "reason": "a refund", "summary": "Long story."}
     ],
 )
 async def test_transfer_by_post(body: dict[str, object]):
-    """However Millis puts it, the caller is sent to the target; the reply tells the agent in plain words."""
+    """However Millis puts it, the agent sends the caller to the target; the reply tells it in plain words."""
     verbs = FakeVerbs()
     async with tools(verbs) as server:
         status, said = await ask(server, "POST", "/tools/transfer", body, **MILLIS)
