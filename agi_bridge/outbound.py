@@ -197,7 +197,8 @@ class Outbound:
                 return
             outcome, facts = CALLED_UNKNOWN, {"detail": str(error)}
         finally:
-            if not begun.cancelled() and not (begun.done() and begun.exception()):
+            # Whoever asked hears of an order that was not taken; where they have gone, this is all that tells of it.
+            if begun.cancelled() or not (begun.done() and begun.exception()):
                 begin()
                 self._note(attempt, outcome, facts)
 

@@ -29,6 +29,7 @@ from agi_bridge.outbound import Outbound
 from agi_bridge.pbx.action import Originated, Origination
 from agi_bridge.web.metrics import Visited
 
+PATIENCE_SECONDS = 20.0
 TO = "+12125550100"
 ORIGINATE = """
 [originate]
@@ -68,6 +69,8 @@ class Cast:
         self.connected = True
         self.dialled: list[Origination] = []
         self.before: Exception | None = None  # fails before the PBX has taken the order
+        self.takes_the_order, self.has_the_order = asyncio.Event(), asyncio.Event()
+        self.takes_the_order.set()
         self.answered = asyncio.get_running_loop().create_future()
         self.full: BridgeError | None = None
         self.taken: list[Allowance] = []
@@ -79,6 +82,8 @@ class Cast:
         self, bridge_call_id: str, call: Origination, on_begun: Callable[[], None] = lambda: None
     ) -> Originated:
         self.dialled.append(call)
+        self.has_the_order.set()
+        await self.takes_the_order.wait()
         if self.before:
             raise self.before
         on_begun()
@@ -234,7 +239,7 @@ async def test_what_became_of_the_call_is_told_once(
             cast.answered.set_exception(error)
         else:
             cast.answered.set_result(None)
-        await asyncio.wait_for(cast.reported.wait(), 5)
+        await asyncio.wait_for(cast.reported.wait(), PATIENCE_SECONDS)
     [line] = [line for line in logs if line["event"] == "call"]
     [report] = cast.reports
 
@@ -244,6 +249,33 @@ async def test_what_became_of_the_call_is_told_once(
     assert (report.bridge_call_id, report.facts["reason"]) == (attempt.bridge_call_id, reason)
     assert report.facts.get("dialstatus") == dialstatus
     assert [outcome.reason for outcome in cast.ends] == [reason]
+
+
+@pytest.mark.parametrize(
+    ("before", "reason"),
+    [(None, "called-answered"), (AmiRejected("Permission denied"), "called-unknown")],
+    ids=["answered", "refused by the PBX"],
+)
+async def test_whoever_asks_and_goes_away_leaves_the_call_its_line(
+    cast: Cast, outbound: Outbound, before: Exception | None, reason: str
+):
+    """What becomes of the call is told once, as of any other, and that nobody waited for the answer."""
+    cast.before = before
+    cast.takes_the_order.clear()
+    asked = asyncio.create_task(outbound.originate(TO, "reminder"))
+    await asyncio.wait_for(cast.has_the_order.wait(), PATIENCE_SECONDS)
+    with capture_logs() as logs:
+        asked.cancel()
+        await asyncio.wait([asked])
+        cast.takes_the_order.set()
+        cast.answered.set_result(None)
+        await asyncio.wait_for(cast.reported.wait(), PATIENCE_SECONDS)
+
+    assert [(line["event"], line.get("outcome"), line.get("reason")) for line in logs] == [
+        ("control", "given-up", None),
+        ("call", None, reason),
+    ]
+    assert [report.facts["reason"] for report in cast.reports] == [reason]
 
 
 async def test_bridge_that_stops_leaves_the_ringing_to_the_pbx(cast: Cast):
