@@ -73,7 +73,7 @@ class Customer:
 
     @asynccontextmanager
     async def bridge(
-        self, originate: str = "", *, seconds: int = 5, user: str = USER, manager_port: int = 0
+        self, originate: str = "", *, seconds: int = 5, user: str = USER, manager_port: int = 0, records: str = ""
     ) -> AsyncIterator[None]:
         """Run the bridge with `[originate]`, and wait until it can ask the PBX, if it is to."""
         more = MORE.format(
@@ -87,7 +87,7 @@ class Customer:
         )
         pbx = table(manager_port or self.stage.pbx.manager_port)
         # The usual limits: a call of this test goes through more hands than others, on a machine that may be slow.
-        async with self.stage.bridge(web='["127.0.0.1:0"]', more=pbx + more, default_limits=True):
+        async with self.stage.bridge(web='["127.0.0.1:0"]', more=pbx + more + records, default_limits=True):
             if not manager_port:
                 await until(lambda: hq(self.stage).connected)
             yield

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from lab import Asterisk, Pbx, SiteSettings
@@ -15,15 +15,23 @@ from agi_bridge.call import CallRecord
 from agi_bridge.errors import RecordsError
 from agi_bridge.records.selection import Selection
 from agi_bridge.records.store import Store, database_url
-from agi_bridge.simulator.sip import Invited
+from agi_bridge.simulator.sip import HungUp, Invited, SipAgent
 from tests.asterisk.stage import (
+    AGENT,
     CALLER_NUMBER,
     DID,
+    LOBBY,
     ONELINE_DID,
+    RECEPTION,
     REJECTED_DID,
     Stage,
     set_stage,
 )
+from tests.asterisk.test_originate import OURS, THEIRS, Customer, hang_up
+from tests.asterisk.test_pbx import hq, table, until
+from tests.asterisk.test_tools import MORE as TOOLS
+from tests.asterisk.test_tools import TOKEN
+from tests.web.asking import ask, bearer
 
 T = TypeVar("T")
 
@@ -38,9 +46,12 @@ CDR_FIELDS = (
     "billsec",
     "duration",
     "start",
+    "answer",
+    "end",
     "userfield",
 )
-MAPPING = ",".join("${CSV_QUOTE(${CDR(" + (f"{name},u" if name == "start" else name) + ")})}" for name in CDR_FIELDS)
+TIMES = ("start", "answer", "end")
+MAPPING = ",".join("${CSV_QUOTE(${CDR(" + (f"{name},u" if name in TIMES else name) + ")})}" for name in CDR_FIELDS)
 FILES = {
     "cdr.conf": "[general]\nenable = yes\nunanswered = yes\ncongestion = yes\n",
     "cdr_custom.conf": f"[mappings]\ncalls.csv => {MAPPING}\n",
@@ -86,9 +97,14 @@ class Scene:
         """Wait for a record with these *fields*, and return it."""
         return await _until(lambda: self._found(fields))
 
-    async def cdrs(self, count: int) -> list[dict[str, str]]:
-        """Wait until Asterisk has written so many records, and return them."""
-        return await _until(lambda: rows if len(rows := self._rows()[self._earlier :]) >= count else None)
+    async def cdrs(self, count: int, uniqueid: str = "") -> list[dict[str, str]]:
+        """Wait until Asterisk has written so many records, of one channel if it is named, and return them in their order."""
+
+        def found() -> list[dict[str, str]] | None:
+            rows = [row for row in self._rows()[self._earlier :] if uniqueid in ("", row["uniqueid"])]
+            return sorted(rows, key=lambda row: float(row["start"])) if len(rows) >= count else None
+
+        return await _until(found)
 
     def _rows(self) -> list[dict[str, str]]:
         if not self._cdrs.exists():
@@ -96,13 +112,18 @@ class Scene:
         with self._cdrs.open(newline="") as file:
             return [dict(zip(CDR_FIELDS, row, strict=True)) for row in csv.reader(file)]
 
-    def _found(self, fields: dict[str, object]) -> CallRecord | None:
+    def records(self) -> list[CallRecord]:
+        """Return what the bridge has recorded so far."""
         try:
             with closing(Store.open_for_reading(database_url(None, "", self._folder), 5)) as store:
-                records = list(store.all(Selection()))
+                return list(store.all(Selection()))
         except RecordsError:  # the bridge has not made it yet
-            return None
-        return next((each for each in records if all(getattr(each, name) == fields[name] for name in fields)), None)
+            return []
+
+    def _found(self, fields: dict[str, object]) -> CallRecord | None:
+        return next(
+            (each for each in self.records() if all(getattr(each, name) == fields[name] for name in fields)), None
+        )
 
 
 @asynccontextmanager
@@ -219,6 +240,217 @@ async def test_a_dialplan_of_one_line(scene: Scene):
     assert_same_call(record, cdr)
     assert (record.dialstatus, cdr["disposition"]) == ("ANSWER", "ANSWERED")
     assert str(record.answered_seconds) == cdr["billsec"]
+
+
+# What an agent or an operator asks for.
+
+
+@asynccontextmanager
+async def asked(scene: Scene, **toml: Any) -> AsyncIterator[None]:
+    """Run a bridge that can be asked, and that can ask the PBX."""
+    stage = scene.stage
+    more = table(stage.pbx.manager_port) + TOOLS + scene.more
+    async with stage.bridge(web='["127.0.0.1:0"]', more=more, **toml):
+        await until(lambda: hq(stage).connected)
+        yield
+
+
+@asynccontextmanager
+async def talking(scene: Scene, hz: int = AGENT) -> AsyncIterator[str]:
+    """Let the caller talk with the agent, or whoever speaks *hz*, for a second and more; yield our id of the call."""
+    async with scene.stage.calling():
+        await scene.stage.heard("caller", hz)
+        channel = (await scene.stage.shown("core show channels concise", r"(PJSIP/trunk-[0-9a-f]+)!"))[1]
+        await scene.stage.shown(f"core show channel {channel}", r"Elapsed Time: 0h0m([2-9]|\d\d)s")
+        yield (await scene.stage.line("route"))["bridge_call_id"]
+
+
+async def operator(stage: Stage, call: str, verb: str, **said: str) -> None:
+    """Ask over the API."""
+    answer = await ask(stage.web, "POST", f"/api/v1/calls/{call}/{verb}", said, **bearer(TOKEN))
+    assert answer[0] == 200
+
+
+def seconds_between(cdr: dict[str, str], since: str, until: str) -> float:
+    return float(cdr[until]) - float(cdr[since])
+
+
+def assert_agents_leg(record: CallRecord, cdr: dict[str, str]) -> None:
+    """Compare what both know of an agent that answered, and of when it had the caller no longer."""
+    assert_same_call(record, cdr)
+    assert (record.did, cdr["dst"]) == (f"+{DID}", DID)
+    assert (record.dialstatus, cdr["disposition"]) == ("ANSWER", "ANSWERED")
+    assert record.ended_at is not None
+    assert abs(record.ended_at.timestamp() - float(cdr["end"])) < 1
+
+
+async def test_a_caller_who_is_sent_on(scene: Scene):
+    """The agent's leg is Asterisk's first record of the call; the last is with whom the caller was sent to, just as long."""
+    async with asked(scene):
+        async with talking(scene) as call:
+            await operator(scene.stage, call, "transfer", to="sales")
+            await scene.stage.heard("caller", LOBBY)
+        record = await scene.record(reason="transfer-answered")
+        first, *_, last = await scene.cdrs(3, record.uniqueid or "")
+
+    assert_agents_leg(record, first)
+    assert_same_call(record, last | {"start": first["start"]})
+    assert (record.transfer, record.transfer_dialstatus, last["disposition"]) == ("sales", "ANSWER", "ANSWERED")
+    assert record.transfer_ended_at is not None
+    assert abs(record.transfer_ended_at.timestamp() - float(last["end"])) < 1
+    assert abs((record.transfer_answered_seconds or 0) - seconds_between(last, "answer", "end")) <= 1
+    assert (record.result, record.fallback_taken, record.answered_seconds) == ("completed", False, None)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "dialstatus", "disposition"),
+    [({"refuse_status": 486}, "BUSY", "BUSY"), ({"ring_seconds": 30.0}, "NOANSWER", "NO ANSWER")],
+    ids=["busy", "unanswered"],
+)
+async def test_a_caller_whom_nobody_takes(scene: Scene, behaviour: dict[str, Any], dialstatus: str, disposition: str):
+    """Asterisk's second record is of whom the caller did not reach, the third of the fallback; ours says both."""
+    scene.stage.desk_does("lobby", **behaviour)
+    async with asked(scene):
+        async with talking(scene) as call:
+            await operator(scene.stage, call, "transfer", to="sales")
+            await scene.stage.heard("caller", RECEPTION)
+        record = await scene.record(reason="transfer-unanswered")
+        first, second, third = await scene.cdrs(3, record.uniqueid or "")
+
+    assert_agents_leg(record, first)
+    assert {cdr["userfield"] for cdr in (second, third)} == {record.bridge_call_id}
+    assert (record.transfer, record.transfer_dialstatus, second["disposition"]) == ("sales", dialstatus, disposition)
+    assert record.transfer_ended_at is not None
+    assert abs(record.transfer_ended_at.timestamp() - float(second["end"])) < 1
+    assert (record.transfer_answered_seconds, record.result, record.fallback_taken) == (None, "pbx", True)
+    assert third["disposition"] == "ANSWERED"
+
+
+async def test_a_caller_who_hangs_up_on_the_way(scene: Scene):
+    """Both know that whom the caller was sent to did not answer; the record knows that the caller had enough."""
+    scene.stage.desk_does("lobby", ring_seconds=30.0)
+    async with asked(scene):
+        async with talking(scene) as call:
+            await operator(scene.stage, call, "transfer", to="sales")
+            await scene.stage.saw("lobby", Invited)
+        record = await scene.record(result="caller")
+        first, second = await scene.cdrs(2, record.uniqueid or "")
+
+    assert_agents_leg(record, first)
+    assert (record.transfer_dialstatus, second["disposition"]) == ("CANCEL", "NO ANSWER")
+    assert (record.reason, record.transfer_answered_seconds, record.fallback_taken) == ("caller-hung-up", None, False)
+    assert second["userfield"] == record.bridge_call_id
+
+
+async def test_a_caller_of_the_fallback_who_is_sent_on(scene: Scene):
+    """What became of the agent's leg stays in the record, beside whom the caller has reached in the end."""
+    stage = scene.stage
+    stage.agent_does(refuse_status=486)
+    async with asked(scene, sales="redial = false"):
+        async with talking(scene, RECEPTION) as call:
+            await operator(stage, call, "transfer", to="sales")
+            await stage.heard("caller", LOBBY)
+        record = await scene.record(reason="transfer-answered")
+        first, *_, last = await scene.cdrs(4, record.uniqueid or "")
+
+    assert_same_call(record, first)
+    assert (record.dialstatus, record.hangup_cause, first["disposition"]) == ("BUSY", 17, "BUSY")
+    assert (record.transfer_dialstatus, last["disposition"]) == ("ANSWER", "ANSWERED")
+    assert abs((record.transfer_answered_seconds or 0) - seconds_between(last, "answer", "end")) <= 1
+
+
+async def test_a_call_that_an_operator_ends(scene: Scene):
+    """Both have the conversation in full; the record says that it was the PBX that hung up."""
+    async with asked(scene):
+        async with talking(scene) as call:
+            await operator(scene.stage, call, "hangup")
+            await scene.stage.saw("caller", HungUp)
+        record = await scene.record(reason="answered")
+        (cdr,) = await scene.cdrs(1)
+
+    assert_agents_leg(record, cdr)
+    assert (str(record.answered_seconds), str(record.dialled_seconds)) == (cdr["billsec"], cdr["duration"])
+    assert (record.hung_up_by, record.hangup_cause) == ("pbx", 16)
+
+
+# Calls that we make. Asterisk's id of the channel is our id of the call.
+
+
+@pytest.fixture
+async def customer(scene: Scene, tmp_path: Path) -> AsyncIterator[Customer]:
+    """Whom the bridge calls."""
+    scene.stage.events["customer"] = []
+    async with SipAgent(on_event=scene.stage.seen_by("customer")) as phone:
+        yield Customer(scene.stage, phone, tmp_path)
+        await scene.stage.quiet()
+
+
+def assert_same_outbound_call(record: CallRecord, cdr: dict[str, str]) -> None:
+    """Compare what both know of whom we called and when."""
+    assert cdr["uniqueid"] == record.uniqueid == record.bridge_call_id
+    assert (cdr["src"], record.caller_number, record.did) == (OURS, OURS, THEIRS)
+    assert abs(record.received_at.timestamp() - float(cdr["start"])) < 1
+
+
+async def test_a_call_that_we_make(scene: Scene, customer: Customer):
+    """Whom we called talks with the agent: one record of each, and they agree on how long."""
+    customer.does()
+    async with customer.bridge(records=scene.more):
+        _, started = await customer.is_called()
+        await scene.stage.heard("customer", AGENT)
+        channel = (await scene.stage.shown("core show channels concise", r"(PJSIP/desk-[0-9a-f]+)!millis"))[1]
+        await scene.stage.shown(f"core show channel {channel}", r"Elapsed Time: 0h0m([2-9]|\d\d)s")
+        await hang_up(customer)
+        record = await scene.record(reason="answered")
+        (cdr,) = await scene.cdrs(1)
+
+    assert_same_outbound_call(record, cdr)
+    assert cdr["userfield"] == record.bridge_call_id == started["bridge_call_id"]
+    assert (record.dialstatus, cdr["disposition"]) == ("ANSWER", "ANSWERED")
+    assert record.ended_at is not None
+    assert abs(record.ended_at.timestamp() - float(cdr["end"])) < 1
+    assert abs((record.answered_seconds or 0) - int(cdr["billsec"])) <= 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason", "dialstatus", "disposition"),
+    [
+        ({"refuse_status": 486}, "called-busy", "BUSY", "BUSY"),
+        ({"ring_seconds": 30.0}, "called-no-answer", "NOANSWER", "NO ANSWER"),
+    ],
+    ids=["busy", "unanswered"],
+)
+async def test_a_call_that_we_make_in_vain(
+    scene: Scene, customer: Customer, behaviour: dict[str, Any], reason: str, dialstatus: str, disposition: str
+):
+    """Both know that nobody took it, and when it was over; there is one record of each."""
+    customer.does(**behaviour)
+    async with customer.bridge(records=scene.more, seconds=1):
+        await customer.is_called()
+        record = await scene.record(reason=reason)
+        (cdr,) = await scene.cdrs(1)
+
+    assert_same_outbound_call(record, cdr)
+    assert (record.dialstatus, cdr["disposition"], cdr["billsec"]) == (dialstatus, disposition, "0")
+    assert record.ended_at is not None
+    assert abs(record.ended_at.timestamp() - float(cdr["end"])) < 1
+    assert record.answered_seconds is None
+
+
+async def test_a_call_beyond_the_limit_has_no_record(scene: Scene, customer: Customer):
+    """What was not dialled is in neither; the call before it is in both."""
+    customer.does(refuse_status=486)
+    async with customer.bridge("daily_limit = 1", records=scene.more):
+        first, second = await customer.is_called(), await customer.is_called()
+        record = await scene.record()
+        cdrs = await scene.cdrs(1)
+
+    assert (first[0], second[0]) == (200, 429)
+    assert (
+        [cdr["uniqueid"] for cdr in cdrs]
+        == [record.bridge_call_id]
+        == [each.bridge_call_id for each in scene.records()]
+    )
 
 
 async def test_without_cdr_functions_calls_go_on(asterisk: Asterisk, site: SiteSettings, tmp_path: Path):
