@@ -72,12 +72,14 @@ class Records:
         *,
         forgets: bool = True,
         settling_seconds: float = _SETTLING_SECONDS,
+        forgetting_seconds: float = _FORGETTING_SECONDS,
     ) -> None:
         self._settings = settings
         self._folder = folder
         self._open_store = open_store
         self._forgets = forgets
         self._settling_seconds = settling_seconds
+        self._forgetting_seconds = forgetting_seconds
         self._queue: deque[Report] = deque()
         # Reports on their way from memory to the spool; and to the database, where the spool cannot be written.
         self._being_saved: list[Report] = []
@@ -247,7 +249,7 @@ class Records:
                 self._stopping.wait(pause)
                 pause = min(2 * pause, self._settings.retry_seconds)
             else:
-                self._saved.wait(_ABANDONED_SECONDS)
+                self._saved.wait(min(_ABANDONED_SECONDS, self._forgetting_seconds))
                 self._stopping.wait(self._settings.batch_seconds)
             self._saved.clear()
         self._nothing_more_comes.wait(_CLOSING_SECONDS)
@@ -385,7 +387,7 @@ class Records:
         closed = store.close_calls(datetime.now(UTC), settings.close_calls_after_seconds, _FORGETTING_BATCH)
         if closed:
             self._tell("warning", "calls are closed whose end was never reported", calls=closed)
-        self._forgets_at = time.monotonic() + _FORGETTING_SECONDS
+        self._forgets_at = time.monotonic() + self._forgetting_seconds
 
     def _tell(self, level: str, event: str, **fields: Any) -> None:
         """Write a line of the log from the event loop, where all lines come from."""

@@ -201,7 +201,7 @@ class Stage:
             path.write_text(self.bridge_toml(**toml))  # noqa: ASYNC240 - a few bytes, and no call is under way
             process = await asyncio.create_subprocess_exec(
                 *(Path(sys.executable).with_name("agi-bridge"), "serve", "--config", path),
-                env={**os.environ, "MILLIS_API_KEY": KEY},
+                env={**os.environ, "MILLIS_API_KEY": KEY, "AMI_SECRET": AMI_SECRET},
                 stderr=files.enter_context(open(log or os.devnull, "w")),  # noqa: ASYNC230 - a device, or as good as one
             )
             try:

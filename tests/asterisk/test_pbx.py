@@ -320,11 +320,16 @@ async def black_hole() -> AsyncIterator[int]:
 
 
 class Relay:
-    """Stands between the bridge and the PBX's manager interface, and can be cut."""
+    """Stands between the bridge and the PBX's manager interface, and can be cut.
+
+    What the bridge sends that has *holds* in it goes no further, and neither does what comes after; then `held` is set.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = 0
         self.is_open = True
+        self.holds = b""
+        self.held = asyncio.Event()
         self._to = port
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -350,12 +355,16 @@ class Relay:
             return
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
         self._writers |= {writer, far_writer}
-        await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+        await asyncio.gather(self._pass(reader, far_writer, outward=True), self._pass(far_reader, writer))
         self._writers -= {writer, far_writer}
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outward: bool = False) -> None:
         try:
             while data := await reader.read(65536):
+                if outward and self.holds and self.holds in data:
+                    self.held.set()
+                    await reader.read()
+                    break
                 writer.write(data)
         except OSError:
             pass

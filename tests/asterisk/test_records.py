@@ -2,14 +2,16 @@
 
 import asyncio
 import csv
+import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from lab import Asterisk, Pbx, SiteSettings
+from lab import Asterisk, Pbx, PostgresServer, SiteSettings, find_postgres
 
 from agi_bridge.call import CallRecord
 from agi_bridge.errors import RecordsError
@@ -74,9 +76,9 @@ def cdr_pbx(asterisk: Asterisk, site: SiteSettings) -> Iterator[Pbx]:
         yield pbx
 
 
-async def _until(found: Callable[[], T | None]) -> T:
+async def _until(found: Callable[[], T | None], seconds: float = PATIENCE_SECONDS) -> T:
     """Look again and again, because neither a file nor a database tells anybody that it has changed."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(seconds):
         while (result := found()) is None:  # noqa: ASYNC110 - nothing could set an event
             await asyncio.sleep(0.2)
     return result
@@ -88,7 +90,7 @@ class Scene:
     def __init__(self, stage: Stage, folder: Path) -> None:
         self.stage = stage
         self.more = f'[records]\nfolder = "{folder}"\ngather_seconds = 0\nbatch_seconds = 0.01\n'
-        self._folder = folder
+        self.folder = folder
         self._cdrs = stage.pbx.folder / "log/cdr-custom/calls.csv"
         self._cdrs.parent.mkdir(exist_ok=True)
         self._earlier = len(self._rows())
@@ -112,10 +114,10 @@ class Scene:
         with self._cdrs.open(newline="") as file:
             return [dict(zip(CDR_FIELDS, row, strict=True)) for row in csv.reader(file)]
 
-    def records(self) -> list[CallRecord]:
-        """Return what the bridge has recorded so far."""
+    def records(self, url: str = "") -> list[CallRecord]:
+        """Return what the bridge has recorded so far, in a database of its own or in that at *url*."""
         try:
-            with closing(Store.open_for_reading(database_url(None, "", self._folder), 5)) as store:
+            with closing(Store.open_for_reading(database_url(url or None, "", self.folder), 5)) as store:
                 return list(store.all(Selection()))
         except RecordsError:  # the bridge has not made it yet
             return []
@@ -451,6 +453,73 @@ async def test_a_call_beyond_the_limit_has_no_record(scene: Scene, customer: Cus
         == [record.bridge_call_id]
         == [each.bridge_call_id for each in scene.records()]
     )
+
+
+# A database that is away.
+
+CALLS_PER_SECOND = 20
+# To see a longer one, set it in the environment.
+OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "5"))
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL that a test may stop."""
+    with find_postgres().start() as server:
+        yield server
+
+
+async def call_at_a_rate(stage: Stage, enough: asyncio.Event) -> None:
+    """Let callers come, one after the other and each for a moment, until it is *enough*."""
+    began, number = asyncio.get_running_loop().time(), 0
+    async with asyncio.TaskGroup() as callers:
+        while not enough.is_set():
+            callers.create_task(stage.call(talk_seconds=0.4, speaks_hz=None))
+            number += 1
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(began + number / CALLS_PER_SECOND):
+                    await enough.wait()
+
+
+def last_words(stage: Stage) -> dict[str, str]:
+    """Return how each call ended, by the lines of the bridge's log."""
+    return {line["bridge_call_id"]: line["reason"] for line in stage.lines if line.get("verb") in ("route", "ended")}
+
+
+async def test_a_database_that_is_stopped_under_calls(scene: Scene, own_postgres: PostgresServer):
+    """Callers come while PostgreSQL is stopped, and meet the agent; afterwards each of Asterisk's calls has its record, once."""
+    stage, url = scene.stage, own_postgres.url("postgres")
+    stage.agent_does(speaks_hz=None)
+
+    async def more_calls(seconds: float) -> None:
+        goal = len(last_words(stage)) + seconds * CALLS_PER_SECOND
+        await _until(lambda: len(last_words(stage)) >= goal or None, PATIENCE_SECONDS + 4 * seconds)
+
+    more = f'[records]\nurl = "{url}"\nfolder = "{scene.folder}"\nretry_seconds = 0.5\n'
+    async with stage.bridge(more=more, default_limits=True):
+        enough = asyncio.Event()
+        async with asyncio.TaskGroup() as together:
+            together.create_task(call_at_a_rate(stage, enough))
+            await more_calls(2)
+            await asyncio.to_thread(own_postgres.stop)
+            await more_calls(OUTAGE_SECONDS)
+            await asyncio.to_thread(own_postgres.start)
+            await more_calls(2)
+            enough.set()
+        await stage.quiet()
+        expected = last_words(stage)
+        await stage.line_with("event", "the database of records is back, and has all that waited")
+        await _until(lambda: {each.reason for each in scene.records(url)} == set(expected.values()) or None)
+        records = scene.records(url)
+        cdrs = await scene.cdrs(len(expected))
+
+    assert await stage.line_with("event", "the database of records is away; reports of calls wait in the spool")
+    assert [record.bridge_call_id for record in records] == list(dict.fromkeys(each.bridge_call_id for each in records))
+    assert {record.bridge_call_id: record.reason for record in records} == expected
+    assert set(expected.values()) == {"answered"}
+    assert Counter(cdr["userfield"] for cdr in cdrs) == Counter(expected.keys())
+    for cdr in cdrs:
+        assert_same_call(next(each for each in records if each.bridge_call_id == cdr["userfield"]), cdr)
 
 
 async def test_without_cdr_functions_calls_go_on(asterisk: Asterisk, site: SiteSettings, tmp_path: Path):

@@ -33,10 +33,25 @@ def opening(url: str, folder: Path) -> Callable[[], Store]:
     return partial(Store.open_for_writing, database_url(url, "", folder), 5)
 
 
-def keeper(folder: Path, url: str = "", open_store: Callable[[], Store] | None = None, **settings: Any) -> Records:
-    """Return what is to be tested, with short pauses."""
+def keeper(
+    folder: Path,
+    url: str = "",
+    open_store: Callable[[], Store] | None = None,
+    *,
+    forgets: bool = True,
+    forgetting_seconds: float = 3600,
+    **settings: Any,
+) -> Records:
+    """Return what is to be tested, with short pauses; once begun, it does not soon look for what has become too old."""
     quick = {"gather_seconds": 0.01, "batch_seconds": 0.01, "retry_seconds": 0.05}
-    return Records(RecordSettings(**quick | settings), folder, open_store or opening(url, folder), settling_seconds=0)
+    return Records(
+        RecordSettings(**quick | settings),
+        folder,
+        open_store or opening(url, folder),
+        forgets=forgets,
+        settling_seconds=0,
+        forgetting_seconds=forgetting_seconds,
+    )
 
 
 def records_in(url: str, folder: Path) -> list[CallRecord]:
@@ -252,6 +267,61 @@ async def test_what_is_too_old_is_forgotten(store_url: str, tmp_path: Path):
     assert (oldest.caller_number, oldest.transcript) == ("+155******21", None)
     assert (middle.caller_number, middle.transcript) == ("+15557654321", None)
     assert (newest.caller_number, newest.transcript) == ("+15557654321", "Hello.")
+
+
+def came_before(call: str, **ago: float) -> Report:
+    """Return the report of a call that came so long ago, may last an hour with its agent, and has not ended."""
+    return Report(call, datetime.now(UTC) - timedelta(**ago), routed(call, longest_seconds=3600).facts)
+
+
+def reasons(url: str, folder: Path) -> dict[str, str | None]:
+    return {record.bridge_call_id: record.reason for record in records_in(url, folder)}
+
+
+async def test_calls_whose_end_was_never_reported_are_closed(store_url: str, tmp_path: Path):
+    """Each call that must be over is marked so and told, once its longest time and the grace are over; others may last."""
+    with closing(opening(store_url, tmp_path)()) as store:
+        store.write([came_before("over", minutes=71), came_before("may last", minutes=69), ended("ended")])
+    with capture_logs() as lines:
+        async with keeper(tmp_path, store_url, close_calls_after_seconds=600):
+            await until(lambda: reasons(store_url, tmp_path)["over"] != "routed")
+
+    assert reasons(store_url, tmp_path) == {"over": "end-not-reported", "may last": "routed", "ended": "answered"}
+    told = [line["calls"] for line in lines if line["event"] == "calls are closed whose end was never reported"]
+    assert told == [1]
+
+
+async def test_calls_are_closed_and_forgotten_while_nothing_happens(store_url: str, tmp_path: Path):
+    """From time to time the bridge looks for what has become too old, also where no report comes."""
+    async with keeper(tmp_path, store_url, forgetting_seconds=0.05, keep_days=30) as records:
+        records.add(came_before("now", minutes=1))
+        await until(lambda: records.counts["written"] == 1)
+        with closing(opening(store_url, tmp_path)()) as store:
+            store.write([came_before("over", days=1), came_before("too old", days=31)])
+        await until(lambda: reasons(store_url, tmp_path) == {"now": "routed", "over": "end-not-reported"})
+
+
+async def test_what_is_too_old_is_not_looked_for_with_each_report(store_url: str, tmp_path: Path):
+    """In between, a busy bridge writes, and does nothing else to its database."""
+    async with keeper(tmp_path, store_url) as records:
+        await until(lambda: records._forgets_at > 0)
+        for number in range(3):
+            records.add(came_before(f"c{number}", days=1))
+            await until(lambda: records.counts["written"] == number + 1)  # noqa: B023 - awaited here
+        assert set(reasons(store_url, tmp_path).values()) == {"routed"}
+
+
+async def test_one_process_of_several_forgets(store_url: str, tmp_path: Path):
+    """The others leave alone what has become too old."""
+    with closing(opening(store_url, tmp_path)()) as store:
+        store.write([came_before("over", days=1), came_before("too old", days=31)])
+    async with keeper(tmp_path, store_url, forgets=False, forgetting_seconds=0.01, keep_days=30) as other:
+        for number in range(3):
+            other.add(ended(f"c{number}"))
+            await until(lambda: other.counts["written"] == number + 1)  # noqa: B023 - awaited here
+        assert {"over": "routed", "too old": "routed"}.items() <= reasons(store_url, tmp_path).items()
+    async with keeper(tmp_path, store_url, forgets=True, keep_days=30):
+        await until(lambda: "too old" not in reasons(store_url, tmp_path))
 
 
 async def test_what_is_never_to_be_kept_never_reaches_the_database(store_url: str, tmp_path: Path):

@@ -14,7 +14,7 @@ from agi_bridge.config import WebSettings
 from agi_bridge.web.server import WebServer
 from agi_bridge.web.snapshot import Snapshot
 
-PATIENCE_SECONDS = 5
+PATIENCE_SECONDS = 20
 _NOW = Snapshot("1", 1, 1, "", False, "", datetime(2026, 1, 2, tzinfo=UTC), 0, 0, 0, {})
 
 
@@ -49,6 +49,13 @@ async def ask(
     server: WebServer, method: str, path: str, body: object = None, **headers: str
 ) -> tuple[int, dict[str, Any]]:
     """Return status and JSON of one answer; *body* is bytes, or a value to be sent as JSON."""
+    return await ask_at(server.addresses[0], method, path, body, **headers)
+
+
+async def ask_at(
+    address: tuple[str, int], method: str, path: str, body: object = None, **headers: str
+) -> tuple[int, dict[str, Any]]:
+    """Ask likewise, but a server of which only the address is known."""
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     lines = [
         f"{method} {path} HTTP/1.1",
@@ -56,7 +63,7 @@ async def ask(
         f"Content-Length: {len(content)}",
         *(f"{name}: {value}" for name, value in headers.items()),
     ]
-    reader, writer = await asyncio.open_connection(*server.addresses[0])
+    reader, writer = await asyncio.open_connection(*address)
     writer.write("\r\n".join([*lines, "", ""]).encode() + content)
     async with asyncio.timeout(PATIENCE_SECONDS):
         said = (await reader.read()).decode()
