@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from tests.web.asking import ask, ask_at, bearer
 
 # How long the manager interface is cut. To see a longer one, set it in the environment.
 OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "2"))
+
+
+Answer = tuple[int, dict[str, Any]]
 
 
 def free_port() -> int:
@@ -30,7 +34,7 @@ async def test_bridge_killed_between_the_request_and_the_redirect(stage: Stage, 
     web = "127.0.0.1", free_port()
     records = f'[records]\nfolder = "{tmp_path}"\ngather_seconds = 0\nbatch_seconds = 0.01\n'
 
-    async def transfer(call: str) -> tuple[int, dict[str, Any]]:
+    async def transfer(call: str) -> Answer:
         return await ask_at(web, "POST", f"/api/v1/calls/{call}/transfer", {"to": "sales"}, **bearer(TOKEN))
 
     async with Relay(stage.pbx.manager_port) as relay:
@@ -58,10 +62,10 @@ async def test_bridge_killed_between_the_request_and_the_redirect(stage: Stage, 
     assert done == (200, {"done": True, "to": "sales"})
 
 
-async def _until_known(transfer: Any, call: str) -> tuple[int, dict[str, Any]]:
+async def _until_known(transfer: Callable[[str], Awaitable[Answer]], call: str) -> Answer:
     """Ask until the bridge has its connection to the PBX, and knows the call; return the first other answer."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while (answer := await transfer(call))[0] in (404, 502, 503):
+        while (answer := await transfer(call))[0] in (404, 502, 503):  # noqa: ASYNC110 - nothing could set an event
             await asyncio.sleep(0.05)
     return answer
 
