@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from aiohttp.connector import Connection
 
-    from agi_bridge.config import MillisSettings
+    from agi_bridge.config import Config, MillisSettings
 
 # Kept connections need no name; a new one beside them should not wait for DNS while the caller does.
 _DNS_CACHE_SECONDS = 300
@@ -251,3 +251,13 @@ def _why(error: aiohttp.ClientConnectionError) -> str:
     if number is not None and number > 0:
         return os.strerror(number)
     return str(cause)
+
+
+def millis_client(config: Config) -> MillisClient:
+    """Return what speaks with Millis, once it is entered."""
+    return MillisClient(config.millis, plain_keys(config))
+
+
+def plain_keys(config: Config) -> dict[str, str]:
+    """Return the API key of each account."""
+    return {name: key.get_secret_value() for name, key in config.api_keys.items()}

@@ -19,6 +19,7 @@ from aiohttp import web
 from agi_bridge.errors import CannotListen, ConfigError
 from agi_bridge.web.guard import refusal
 from agi_bridge.web.metrics import CONTENT_TYPE
+from agi_bridge.web.reload_header import RELOAD_HEADER, RELOAD_WORD
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from agi_bridge.web.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
-
-# A page in a browser cannot send a header of this name to a server of another origin.
-RELOAD_HEADER, RELOAD_WORD = "agi-bridge", "reload"
 
 # A query may hold all metadata of a call, each sign of it in several; what else there is is no larger than a browser's.
 _LINE_BYTES = 65_536
