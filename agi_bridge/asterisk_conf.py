@@ -3,6 +3,7 @@
 Reads and writes; what has to stand where is decided in flavor.py. All is read and decided before anything is written.
 """
 
+import stat
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +76,11 @@ def write(folder: Path, files: tuple[File, ...]) -> list[str]:
                 f"{path} cannot be written: {error.strerror}; run this as root, or name another --directory{done}"
             ) from error
         said.append(f"{path}: written" + (f", what was there is in {backup}" if backup else ""))
+        # Its permissions stay, for we do not know by which of them Asterisk reads it.
+        if file.holds_secret and path.stat().st_mode & stat.S_IROTH:
+            said.append(
+                f"{path}: holds the secret, and everybody on this machine can read it; see to it: chmod o-r {path}"
+            )
     return said
 
 

@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 _SUFFIX = ".spool"
@@ -52,17 +51,24 @@ class Spool:
         raise FileExistsError(f"{folder} is full of spools")
 
     @classmethod
-    def abandoned(cls, folder: Path, limit_bytes: int) -> Iterator[Self]:
-        """Take over each file in *folder* that no process holds, oldest first; raise OSError."""
+    def abandoned(cls, folder: Path, limit_bytes: int) -> tuple[list[Self], list[OSError]]:
+        """Take over each file in *folder* that no process holds, oldest first; return them, and why others cannot be read."""
+        taken: list[Self] = []
+        failures: list[OSError] = []
         for path in sorted(folder.glob(f"*{_SUFFIX}")):
-            with suppress(FileNotFoundError):
+            try:
                 descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
                 if not _held(descriptor, path):
                     os.close(descriptor)
                     continue
                 spool = cls(path, descriptor, limit_bytes)
                 spool._cut_torn_line()
-                yield spool
+                taken.append(spool)
+            except FileNotFoundError:
+                continue  # another process was faster
+            except OSError as error:
+                failures.append(error)
+        return taken, failures
 
     @property
     def waiting_bytes(self) -> int:

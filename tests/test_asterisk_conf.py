@@ -114,6 +114,20 @@ def test_file_with_the_secret_is_not_for_all(folder):
     assert modes == [0o644, 0o640]
 
 
+def test_file_of_all_that_gets_the_secret_is_told(folder):
+    """What permissions a file had, it keeps, for Asterisk may need them; that everybody can read the secret is said."""
+    there = folder / "globals_custom.conf"
+    there.write_text("x = y\n")
+    there.chmod(0o644)
+
+    said = write(folder, (File("globals_custom.conf", "", "MILLIS_SECRET = s3cr3t\n"),))
+
+    assert said[1:] == [
+        f"{there}: holds the secret, and everybody on this machine can read it; see to it: chmod o-r {there}"
+    ]
+    assert there.stat().st_mode & 0o777 == 0o644
+
+
 def test_folder_that_cannot_be_written(folder):
     """A file that cannot be written is told with the remedy, and with what has been written before it."""
     if os.geteuid() == 0:

@@ -89,15 +89,28 @@ def test_a_spool_is_taken_over_when_its_process_is_gone(tmp_path: Path):
     first.append(b"a\nb\n")
     os.write(first._descriptor, b"half a li")
     killed(first)
-    (taken,) = Spool.abandoned(tmp_path, LIMIT)
+    (taken,), _ = Spool.abandoned(tmp_path, LIMIT)
 
     assert taken.path == first.path
     assert taken.read(9) == ([b"a", b"b"], 4)
-    assert list(Spool.abandoned(tmp_path, LIMIT)) == []
+    assert Spool.abandoned(tmp_path, LIMIT) == ([], [])
     taken.append(b"c\n")
     assert taken.read(9) == ([b"a", b"b", b"c"], 6)
     taken.close()
     held.close()
+
+
+def test_a_file_that_cannot_be_read_holds_up_no_other(tmp_path: Path):
+    """Each is taken over for itself; what is wrong with one is returned."""
+    (tmp_path / "1.spool").mkdir()
+    spool = a_spool(tmp_path)
+    spool.append(b"a\n")
+    killed(spool)
+    (taken,), (failure,) = Spool.abandoned(tmp_path, LIMIT)
+
+    assert taken.read(9) == ([b"a"], 2)
+    assert failure.filename == str(tmp_path / "1.spool")
+    taken.close()
 
 
 def test_a_line_that_was_never_finished_is_all_that_is_lost(tmp_path: Path):
@@ -105,7 +118,7 @@ def test_a_line_that_was_never_finished_is_all_that_is_lost(tmp_path: Path):
     spool = a_spool(tmp_path)
     os.write(spool._descriptor, b"x" * 600_000)
     killed(spool)
-    (taken,) = Spool.abandoned(tmp_path, LIMIT)
+    (taken,), _ = Spool.abandoned(tmp_path, LIMIT)
 
     assert taken.waiting_bytes == 0
     taken.close()
@@ -147,7 +160,8 @@ def test_new_spool_is_never_taken_for_an_abandoned_one(tmp_path: Path):
 
     def take_over() -> None:
         while not done.is_set():
-            for spool in Spool.abandoned(tmp_path, LIMIT):
+            taken, _ = Spool.abandoned(tmp_path, LIMIT)
+            for spool in taken:
                 spool.close()
 
     other = threading.Thread(target=take_over)

@@ -63,6 +63,8 @@ class Outbox:
         self._spool: Spool | None = None
         self._inherited: list[Spool] = []
         self._inherits_at = 0.0
+        # By call, in their order, the ids of events that do not stand in their order in the spool.
+        self._order: dict[str, deque[str]] = {}
         self._come, self._saved, self._hurry = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._stopping = False
         self._spool_trouble = ""
@@ -212,41 +214,66 @@ class Outbox:
         """Send what stands at the beginning of *spool*; return how many events arrived, and how many are still to be sent.
 
         Where some arrived and some did not, the latter go to the end of the spool: an event that the target cannot take does
-        not hold up those that it can.
+        not hold up those that it can. What comes later of the same call goes there too, behind it.
         """
         lines, end = await self._on_disk(partial(spool.read, _BATCH))
         letters = [letter for line in lines if (letter := self._letter(line)) is not None]
-        left = await self._round(letters)
-        arrived = len(letters) - len(left)
-        if left and not arrived:
+        in_turn, behind = self._by_turn(letters)
+        due = [letter for letter in in_turn if not self._is_given_up(letter)]
+        left = await self._round(due)
+        for letter in reversed(left):
+            self._order.setdefault(letter.bridge_call_id, deque()).appendleft(letter.id)
+        arrived = len(due) - len(left)
+        if left and not arrived and not behind:
             return 0, len(left)
-        if left:
-            await self._on_disk(partial(self._append, b"".join(letter.body + b"\n" for letter in left)))
+        if to_move := left + behind:
+            await self._on_disk(partial(self._append, b"".join(letter.body + b"\n" for letter in to_move)))
         await self._on_disk(partial(spool.forget, end))
         if spool in self._inherited and not spool.waiting_bytes:
             self._inherited.remove(spool)
             await self._on_disk(spool.close)
         return arrived, len(left)
 
+    def _by_turn(self, letters: Sequence[Letter]) -> tuple[list[Letter], list[Letter]]:
+        """Part those whose turn it is from those before which another of the same call, further back, is to be sent."""
+        in_turn: list[Letter] = []
+        behind: list[Letter] = []
+        for letter in letters:
+            order = self._order.get(letter.bridge_call_id)
+            if order is None:
+                in_turn.append(letter)
+            elif order[0] == letter.id:
+                in_turn.append(letter)
+                order.popleft()
+                if not order:
+                    del self._order[letter.bridge_call_id]
+            else:
+                behind.append(letter)
+                if letter.id not in order:
+                    order.append(letter.id)
+        return in_turn, behind
+
     def _letter(self, line: bytes) -> Letter | None:
-        """Return what a line says; None for one that says nothing, or what nobody wants to hear any more."""
+        """Return what a line says; None for one that says nothing."""
         try:
-            letter = from_line(line)
+            return from_line(line)
         except ValueError as error:
             self.counts["lost"] += 1
             self._tell_at_a_pace("an event in the spool cannot be read", why=str(error))
             return None
-        if datetime.now(UTC) - letter.time > timedelta(seconds=self.settings.give_up_seconds):
-            self.counts["given_up"] += 1
-            self._tell_at_a_pace(
-                "an event is given up: it did not arrive within give_up_seconds",
-                event_id=letter.id,
-                type=letter.type,
-                bridge_call_id=letter.bridge_call_id,
-                why=self._trouble,
-            )
-            return None
-        return letter
+
+    def _is_given_up(self, letter: Letter) -> bool:
+        if datetime.now(UTC) - letter.time <= timedelta(seconds=self.settings.give_up_seconds):
+            return False
+        self.counts["given_up"] += 1
+        self._tell_at_a_pace(
+            "an event is given up: it did not arrive within give_up_seconds",
+            event_id=letter.id,
+            type=letter.type,
+            bridge_call_id=letter.bridge_call_id,
+            why=self._trouble,
+        )
+        return True
 
     async def _round(self, letters: Sequence[Letter]) -> list[Letter]:
         """Send each letter once; return those that did not arrive, in their order, and those of the same calls behind them."""
@@ -297,14 +324,11 @@ class Outbox:
         if now < self._inherits_at:
             return
         self._inherits_at = now + _ABANDONED_SECONDS
-        try:
-            self._inherited += await self._on_disk(self._abandoned)
-        except OSError as error:
+        taken, failures = await self._on_disk(partial(Spool.abandoned, self._folder, self.settings.spool_limit_bytes))
+        self._inherited += taken
+        for error in failures:
             why = _said(error, self._folder)
             log.error("the spool of an earlier process cannot be read", webhook=self.settings.name, why=why)
-
-    def _abandoned(self) -> list[Spool]:
-        return list(Spool.abandoned(self._folder, self.settings.spool_limit_bytes))
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)

@@ -296,13 +296,13 @@ class Records:
         if now < self._inherits_at:
             return
         self._inherits_at = now + _ABANDONED_SECONDS
-        try:
-            for spool in Spool.abandoned(self._folder, self._settings.spool_limit_bytes):
-                self._inherited.append(spool)
-                if spool.waiting_bytes:
-                    event = "reports of calls that an earlier process left are written"
-                    self._tell("info", event, spool=str(spool.path), bytes=spool.waiting_bytes)
-        except OSError as error:
+        taken, failures = Spool.abandoned(self._folder, self._settings.spool_limit_bytes)
+        self._inherited += taken
+        for spool in taken:
+            if spool.waiting_bytes:
+                event = "reports of calls that an earlier process left are written"
+                self._tell("info", event, spool=str(spool.path), bytes=spool.waiting_bytes)
+        for error in failures:
             self._tell("error", "the spool of an earlier process cannot be read", why=_said(error, self._folder))
 
     def _spools(self) -> list[Spool]:

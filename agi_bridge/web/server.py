@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+# A proxy on this machine adds one of them to what it passes on from elsewhere.
+_PASSED_ON = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+
 # A query may hold all metadata of a call, each sign of it in several; what else there is is no larger than a browser's.
 _LINE_BYTES = 65_536
 _HEADER_BYTES = 4096
@@ -195,7 +198,7 @@ def _standing(now: Snapshot) -> dict[str, object]:
 
 
 def _may_reload(request: web.Request) -> bool:
-    """Return whether a program on this machine asks, not a web page in a browser on it.
+    """Return whether a program on this machine asks, not a web page in a browser on it, and nobody through a proxy on it.
 
     A page cannot send the header elsewhere without asking first; and where its own name has been pointed at this machine,
     that name is in `Host`.
@@ -205,6 +208,7 @@ def _may_reload(request: web.Request) -> bool:
         _is_loopback(request.remote or "")
         and (host == "localhost" or _is_loopback(host))
         and request.headers.get(RELOAD_HEADER) == RELOAD_WORD
+        and not any(name in request.headers for name in _PASSED_ON)
     )
 
 

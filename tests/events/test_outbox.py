@@ -136,6 +136,44 @@ async def test_event_that_the_target_cannot_take_holds_up_no_other(tmp_path: Pat
     assert ids(crm.taken)[5:] == ["bad", "behind"]
 
 
+async def test_event_behind_one_that_was_not_taken_stays_behind_it_however_far(tmp_path: Path):
+    """A call keeps its order where many events of others stand between its own."""
+    async with target() as crm, running(settings(crm.url), tmp_path) as outbox:
+        crm.answer = lambda event: 500 if event["id"] == "bad" else 200
+        outbox.put(an_event("bad", call="a"))
+        for name in ("behind", "behind that", "last"):
+            for number in range(150):
+                outbox.put(an_event(f"{number} before {name}"))
+            outbox.put(an_event(name, call="a"))
+        await crm.until(lambda: ids(crm.received).count("bad") >= 3)
+        crm.answer = lambda event: 200
+        await crm.takes(454)
+        await until(lambda: not outbox.waiting_bytes)
+
+    assert [event["id"] for event in crm.taken if event["bridge_call_id"] == "a"] == [
+        "bad",
+        "behind",
+        "behind that",
+        "last",
+    ]
+
+
+async def test_call_goes_on_after_an_event_that_was_given_up(tmp_path: Path):
+    """What stood behind an event that became too old is sent."""
+    async with target() as crm, running(settings(crm.url, give_up_seconds=60), tmp_path) as outbox:
+        crm.answer = lambda event: 500 if event["id"] == "bad" else 200
+        outbox.put(an_event("bad", call="a", time=datetime.now(UTC) - timedelta(seconds=58)))
+        for number in range(150):
+            outbox.put(an_event(str(number)))
+        outbox.put(an_event("behind", call="a"))
+        await crm.takes(150)
+        assert "behind" not in ids(crm.taken)
+        await crm.takes(151)
+
+    assert outbox.counts["given_up"] == 1
+    assert ids(crm.taken)[-1] == "behind"
+
+
 async def test_event_that_is_too_old_is_given_up(tmp_path: Path):
     """A retry has an end: what nobody took in time is counted, told with its id, and not sent any more."""
     old = datetime.now(UTC) - timedelta(seconds=120)

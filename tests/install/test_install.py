@@ -21,7 +21,7 @@ UNITS = ("agi-bridge.service", "agi-bridge.socket")
 HIGHEST_EXPOSURE = 12
 
 # Each build of a version takes a quarter of a minute on two cores.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.install, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,7 +54,7 @@ def installed(tmp_path_factory):
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.endswith(
         f"install: installed {__version__}\n"
-        "install: next: agi-bridge init; then: systemctl start agi-bridge.socket agi-bridge.service\n"
+        f"install: next, on the machine that {root} is for: agi-bridge init; then: systemctl start agi-bridge.socket agi-bridge.service\n"
     )
     ran = run(
         *(root / "opt/agi-bridge/current/bin/agi-bridge", "init", "--config", root / "etc/agi-bridge/bridge.toml"),
@@ -180,7 +180,12 @@ def test_upgrade_and_rollback(installed, tmp_path):
     assert none is None
     service = root / "etc/systemd/system/agi-bridge.service"
     service.write_text("# changed by hand\n")
-    before = (root / "etc/agi-bridge/bridge.toml").read_text()
+    # The key where systemd reads it, who is no shell.
+    config = root / "etc/agi-bridge/bridge.toml"
+    config.write_text(re.sub("(?m)^api_key_file = .*\n", "", config.read_text()))
+    config.with_name("millis.key").unlink()
+    config.with_name("environment").write_text(f'# of ours\nMILLIS_API_KEY="sk-;$(touch${{IFS}}{tmp_path}/run)"\n')
+    before = config.read_text()
 
     ran = install(root)
     assert (ran.returncode, ran.stdout.splitlines()[-1:]) == (
@@ -190,7 +195,8 @@ def test_upgrade_and_rollback(installed, tmp_path):
     [second, *rest] = links(root)
     assert second != first
     assert rest == [first, sorted([first, second])]
-    assert (root / "etc/agi-bridge/bridge.toml").read_text() == before
+    assert config.read_text() == before
+    assert not (tmp_path / "run").exists()
     assert service.read_text() == (ROOT / "scripts/systemd/agi-bridge.service").read_text()
     assert service.with_name("agi-bridge.service.before-agi-bridge").read_text() == "# changed by hand\n"
 

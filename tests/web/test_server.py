@@ -143,10 +143,12 @@ async def test_bad_file_is_refused_with_every_problem():
         pytest.param("127.0.0.1:4574", {"agi-bridge": "yes"}, id="another word"),
         pytest.param("evil.example:4574", RELOAD, id="a page whose name points here"),
         pytest.param("192.0.2.1:4574", RELOAD, id="another address"),
+        pytest.param("127.0.0.1:4574", RELOAD | {"x-forwarded-for": "192.0.2.1"}, id="a proxy"),
+        pytest.param("127.0.0.1:4574", RELOAD | {"via": "1.1 proxy"}, id="another proxy"),
     ],
 )
-async def test_web_page_cannot_reload(host, headers):
-    """What a page in a browser on this machine can send is refused, and logged as a matter of security."""
+async def test_page_or_proxy_cannot_reload(host, headers):
+    """What a page in a browser, or a proxy on this machine, can send is refused, and logged as a matter of security."""
     with capture_logs() as logs:
         async with serving(reload=None) as server:
             status, _, _ = await ask(server, "/reload", "POST", host, **headers)
