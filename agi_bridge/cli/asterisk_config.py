@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,10 +15,12 @@ from agi_bridge.cli.option import ConfigOption
 
 commands = new_commands()
 
+FlavorName = Literal["plain", "freepbx", "issabel", "vitalpbx"]
+
 
 @commands.command("asterisk-config")
 def asterisk_config(
-    flavor_name: Annotated[str, typer.Option("--flavor", metavar="NAME", help=f"One of: {flavor.NAMES}.")],
+    flavor_name: Annotated[FlavorName, typer.Option("--flavor", metavar="NAME", help=f"One of: {flavor.NAMES}.")],
     write: Annotated[bool, typer.Option("--write", help="Write the files instead of printing them.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take out again what --write has written.")] = False,
     directory: Annotated[
@@ -34,7 +36,7 @@ def asterisk_config(
     config_file: ConfigOption = None,
 ) -> int:
     """Print or write what Asterisk needs for this bridge. In the files that the distribution leaves alone."""
-    chosen = _known_flavor(flavor_name)
+    chosen = flavor.FLAVORS[flavor_name]
     folder = Path(directory or "/etc/asterisk")
     if remove:
         return _put(folder, flavor.removal(chosen, asterisk_conf.there(folder, chosen)))
@@ -50,12 +52,6 @@ def asterisk_config(
         typer.echo(f"# {folder / file.path}\n\n{flavor.placed(file.path, '', file.ours)}")
     _print_steps(planned.steps)
     return DONE
-
-
-def _known_flavor(name: str) -> flavor.Flavor:
-    if name not in flavor.FLAVORS:
-        raise typer.BadParameter(f'there is no flavor "{name}"; there are: {flavor.NAMES}', param_hint="--flavor")
-    return flavor.FLAVORS[name]
 
 
 def _put(folder: Path, planned: flavor.Plan) -> int:

@@ -40,6 +40,14 @@ class LazyGroup(TyperGroup):
         super().__init__(**attributes)
         self.commands = _Commands(self.listed)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what is wrong with an option is told in words of ours, where typer hands on pydantic's."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ").replace("Input should be", "must be")
+            raise
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write what each command does."""
         with formatter.section("Commands"):

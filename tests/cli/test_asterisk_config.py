@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from agi_bridge.cli.exit_code import DONE, FAILED
+from agi_bridge.cli.exit_code import DONE, FAILED, MISUSED
+from agi_bridge.flavor import FLAVORS
 
 
 @pytest.fixture
@@ -103,3 +104,11 @@ def test_asterisk_config_reads_the_secret_but_no_key(run, freepbx, tmp_path, mon
     (tmp_path / "bridge.toml").write_text(text)
 
     assert "\nMILLIS_SECRET = from-a-file-of-its-own\n" in run("asterisk-config", "--flavor", "freepbx")[1]
+
+
+def test_asterisk_config_names_the_flavors(run):
+    """Whoever names none is told which there are, and each of them is one."""
+    code, out, err = run("asterisk-config")
+
+    assert (code, out) == (MISUSED, "")
+    assert " ".join(err.split()).endswith(f"Missing option '--flavor'. Choose from: {', '.join(FLAVORS)}")

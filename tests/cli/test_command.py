@@ -102,11 +102,22 @@ def test_no_command_shows_the_help(run, command):
             "simulate call --did 1 --bridge 4573",
             "Error: Invalid value for --bridge: must be an address and a port, such as 127.0.0.1:4573 or [::1]:4573",
         ),
-        ("asterisk-config", "Error: Missing option '--flavor'."),
+        (
+            "serve --workers two",
+            "Error: Invalid value for '--workers': must be a valid integer, unable to parse string as an integer",
+        ),
+        (
+            "token crm --scope all",
+            "Error: Invalid value for '--scope': 'all' is not one of 'read', 'control', 'millis'.",
+        ),
+        (
+            "calls --result foo",
+            "Error: Invalid value for '--result': 'foo' is not one of "
+            "'completed', 'caller', 'operator', 'pbx', 'bridge', 'millis', 'unknown'.",
+        ),
         (
             "asterisk-config --flavor elastix",
-            'Error: Invalid value for --flavor: there is no flavor "elastix"; '
-            "there are: plain, freepbx, issabel, vitalpbx",
+            "Error: Invalid value for '--flavor': 'elastix' is not one of 'plain', 'freepbx', 'issabel', 'vitalpbx'.",
         ),
         (
             "asterisk-config --flavor plain --bridge bridge",
@@ -114,7 +125,7 @@ def test_no_command_shows_the_help(run, command):
         ),
         (
             "simulate millis --port 65536",
-            "Error: Invalid value for '--port': Input should be less than or equal to 65535",
+            "Error: Invalid value for '--port': must be less than or equal to 65535",
         ),
     ],
 )
