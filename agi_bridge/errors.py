@@ -54,6 +54,7 @@ Errors of libraries are translated into these once, in the shell that calls the 
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -95,6 +96,18 @@ class ConfigError(BridgeError):
 
 class CannotListen(BridgeError):
     """An address to listen on is not to be had."""
+
+    @classmethod
+    def on(cls, address: object, number: int | None, why: str, see: str) -> CannotListen:
+        """Say what to do about the error of this *number*, which is of the system's; *see* names the key of the address."""
+        match number:
+            case errno.EADDRINUSE:
+                why += "; is another bridge running?"
+            case errno.EADDRNOTAVAIL:
+                why = "it is none of the addresses of this machine."
+            case _:
+                why += "."
+        return cls(f"cannot listen on {address}: {why} See {see}")
 
 
 class NotRunning(BridgeError):

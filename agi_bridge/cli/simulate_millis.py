@@ -1,6 +1,7 @@
 """`agi-bridge simulate millis`: plays the Millis API, and with --agent the agent."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -89,23 +90,26 @@ async def _simulate_millis(
                 accepts=lambda user: any(user == issued["call_id"] for issued in millis.issued),
                 on_event=on_event,
             )
-            with _listening(agent, "--sip-host"):
+            with _listening(agent, "--sip-host", "--sip-host"):
                 await stack.enter_async_context(simulated)
             typer.echo(f"simulated agent at sip:{agent}")
-        with _listening(Address(host, port), "--port"):
+        with _listening(Address(host, port), "--host", "--port"):
             await stack.enter_async_context(millis)
         typer.echo(f"simulated Millis at {millis.url}; stop it with Ctrl-C")
         await asyncio.Event().wait()
 
 
 @contextmanager
-def _listening(where: Address, option: str) -> Iterator[None]:
+def _listening(where: Address, host_option: str, port_option: str) -> Iterator[None]:
     """Say it in our words where an address to listen on is not to be had."""
     try:
         yield
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        raise CannotListen(f"cannot listen on {where}: {why}; choose another address or {option}") from error
+        choose = f"choose another address or {port_option}"
+        if error.errno == errno.EADDRNOTAVAIL:
+            why, choose = "it is none of the addresses of this machine", f"see {host_option}"
+        raise CannotListen(f"cannot listen on {where}: {why}; {choose}") from error
 
 
 def _print_request(received: Received) -> None:

@@ -112,9 +112,7 @@ class WebServer:
         except (OSError, OverflowError) as error:
             number = getattr(error, "errno", None)
             why = os.strerror(number) if number and number > 0 else str(error)
-            raise CannotListen(
-                f"cannot listen on {address}: {why}; is another bridge running? See listen under [web]"
-            ) from error
+            raise CannotListen.on(address, number, why, "listen under [web]") from error
 
     def _connection(self) -> asyncio.Protocol:
         """Return the protocol of one accepted connection; aiohttp itself would wait for ever for the first request."""

@@ -5,6 +5,8 @@ import signal
 import socket
 from contextlib import closing
 
+import pytest
+
 from agi_bridge.cli.exit_code import DONE, FAILED, INTERRUPTED, MISUSED
 from tests.cli.program import KEY, program
 
@@ -26,6 +28,22 @@ def test_simulated_millis_on_a_port_that_is_taken(run):
     assert (code, out) == (FAILED, "")
     assert err == (
         f"agi-bridge: cannot listen on 127.0.0.1:{port}: Address already in use; choose another address or --port\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "where", "option"),
+    [
+        (("--host", "192.0.2.1", "--port", "8089"), "192.0.2.1:8089", "--host"),
+        (("--port", "0", "--agent", "--sip-host", "192.0.2.1:5090"), "192.0.2.1:5090", "--sip-host"),
+    ],
+)
+def test_simulated_millis_at_the_address_of_another_machine(run, options, where, option):
+    """Another port would not help, so another address is asked for."""
+    assert run("simulate", "millis", *options) == (
+        FAILED,
+        "",
+        f"agi-bridge: cannot listen on {where}: it is none of the addresses of this machine; see {option}\n",
     )
 
 
