@@ -17,6 +17,19 @@ def test_records_are_found_without_a_configuration(run, tmp_path, monkeypatch):
     assert len(run("calls")[1].splitlines()) == 1
 
 
+def test_folder_that_nobody_named_is_told(run, tmp_path, monkeypatch):
+    """Without a configuration it is said where records are looked for; a configuration says it itself."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    said = (
+        f"there is no bridge.toml and no /etc/agi-bridge/bridge.toml, so records are looked for in {tmp_path}/state\n"
+    )
+    assert run("migrate")[2] == said
+    assert run("calls", "--json") == (DONE, "", said)
+
+    (tmp_path / "bridge.toml").touch()
+    assert run("calls", "--json") == (DONE, "", "")
+
+
 def test_records_that_are_switched_off(run, tmp_path):
     """Whoever asks for records that are not kept learns why."""
     (tmp_path / "bridge.toml").write_text("[records]\nenabled = false\n")
