@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import ssl
 from contextvars import ContextVar
 from functools import partial
@@ -250,6 +251,8 @@ def _why(error: aiohttp.ClientConnectionError) -> str:
     number = cause.errno if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) else None
     if number is not None and number > 0:
         return os.strerror(number)
+    if isinstance(cause, socket.gaierror):
+        return f"the name cannot be looked up: {cause.strerror}; check the DNS of this machine"
     return str(cause)
 
 
