@@ -25,13 +25,14 @@ from agi_bridge import __version__
 from agi_bridge.agi.server import AgiServer
 from agi_bridge.bridge import Bridge
 from agi_bridge.changes import Reloaded, changes, values
-from agi_bridge.control import Control, LiveCall
+from agi_bridge.control import Control
 from agi_bridge.dialplan import safe_call_id
 from agi_bridge.dry_run import imagined_call, route_facts
 from agi_bridge.errors import CannotListen, ConfigError, NoRecordsYet, RecordsError
 from agi_bridge.events.sender import Sender
 from agi_bridge.events.webhooks import Webhooks
 from agi_bridge.ledger import Ledger
+from agi_bridge.live import Live
 from agi_bridge.millis.backfill import Backfill, ended_sessions
 from agi_bridge.millis.client import millis_client, plain_keys
 from agi_bridge.millis.regions import Regions
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from agi_bridge.bridge import Recorder
-    from agi_bridge.call import CallRecord, Report
+    from agi_bridge.call import Report
     from agi_bridge.config import Config, PrefetchSettings, RecordSettings
     from agi_bridge.events.outbox import Outbox
     from agi_bridge.pbx.connection import Connection
@@ -138,7 +139,8 @@ class Service:
             self._add_report,
         )
         self.sessions = MillisSessions()
-        self.control = Control(config.transfers, CallsIn(self.pbxs, self.reader))
+        self.live = Live(self.pbxs, self.reader)
+        self.control = Control(config.transfers, self.live)
         self.outbound = Outbound(
             config,
             self._ledger(config),
@@ -228,7 +230,10 @@ class Service:
             return known
         if not session_id.isprintable() or not session_id:
             return ""
-        record = await _known_of(self.reader, lambda store: store.call_of_session(session_id))
+        record = None
+        if self.reader is not None:
+            with suppress(NoRecordsYet):
+                record = await self.reader.ask(lambda store: store.call_of_session(session_id))
         return record.bridge_call_id if record else ""
 
     async def calls(self, query: Mapping[str, str]) -> dict[str, Any]:
@@ -259,26 +264,9 @@ class Service:
         if self.records is not None:
             self.records.add(report)
 
-    def live_calls(self) -> list[dict[str, Any]]:
-        """Return the calls that are up in the PBXs, as this process follows them; for the web side."""
-        return [
-            {
-                "bridge_call_id": call.bridge_call_id,
-                "pbx": name,
-                "uniqueid": call.uniqueid,
-                "channels": [
-                    {
-                        "name": channel.name,
-                        "uniqueid": channel.uniqueid,
-                        "state": channel.state,
-                        "joined": bool(channel.bridge_id),
-                    }
-                    for channel in call.up
-                ],
-            }
-            for name, connection in self.pbxs.connections.items()
-            for call in connection.channels.every_call()
-        ]
+    async def live_calls(self) -> dict[str, Any]:
+        """Return the calls that are up; for the web side."""
+        return await self.live.shown()
 
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> dict[str, Any]:
         """Return what would become of a call; for the web side."""
@@ -358,36 +346,6 @@ class Reports:
                 taker.add(report)
             except Exception:
                 log.exception("a report was not taken", bridge_call_id=report.bridge_call_id)
-
-
-class CallsIn:
-    """Finds a live call in its PBX; `control` asks. Where this process does not follow it, the records say where to look."""
-
-    def __init__(self, pbxs: Pbxs, reader: RecordReader | None = None) -> None:
-        self._pbxs, self._reader = pbxs, reader
-
-    async def find(self, bridge_call_id: str) -> LiveCall | None:
-        """Return the call if its caller is there; raise AmiError where the PBX is not to be asked, RecordsError."""
-        for connection in self._pbxs.connections.values():
-            call = connection.channels.call(bridge_call_id)
-            if call is not None and call.caller is not None and not call.caller.hung_up:
-                return LiveCall(bridge_call_id, connection.ami, call.caller.name)
-        if not safe_call_id(bridge_call_id):
-            return None
-        record = await _known_of(self._reader, lambda store: store.call(bridge_call_id))
-        pbx = self._pbxs.connections.get(record.pbx or "") if record else None
-        if record is None or pbx is None:
-            return None
-        channels = await pbx.ami.core_show_channels()
-        name = next((channel.name for channel in channels if channel.uniqueid == record.uniqueid), None)
-        return None if name is None else LiveCall(bridge_call_id, pbx.ami, name)
-
-
-async def _known_of(reader: RecordReader | None, question: Callable[[Store], CallRecord | None]) -> CallRecord | None:
-    """Return the record that *question* finds, None where there is none, or are none at all; raise RecordsError."""
-    with suppress(NoRecordsYet):
-        return None if reader is None else await reader.ask(question)
-    return None
 
 
 @asynccontextmanager

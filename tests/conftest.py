@@ -6,6 +6,7 @@ Tasks would go unnoticed, because closing the event loop cancels them in silence
 
 import asyncio
 import gc
+import itertools
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -13,9 +14,11 @@ from collections.abc import AsyncIterator, Iterator
 import hypothesis
 import pytest
 
-# Bridges that tests start keep their records in a folder of this run, and not where those of a real one are.
+# Bridges that tests start keep their records below a folder of this run, and not where those of a real one are.
 _STATE = tempfile.TemporaryDirectory(prefix="agi-bridge-state-")
 os.environ["STATE_DIRECTORY"] = _STATE.name
+
+_TESTS = itertools.count()
 
 # How long a task that a test has already cancelled or finished with may take to end.
 TASK_GRACE_SECONDS = 0.1
@@ -38,6 +41,12 @@ def pytest_collection_finish() -> None:
     """Leave all that was imported out of the garbage collections to come, which makes one take a millisecond."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def folder_of_records() -> None:
+    """Let no test find calls of another in the records."""
+    os.environ["STATE_DIRECTORY"] = f"{_STATE.name}/{next(_TESTS)}"
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ from agi_bridge.records.report_line import from_line, to_line
 from agi_bridge.records.schema import MATCHED_BY, VERSIONS, calls, unmatched, without_end
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from sqlalchemy import URL, ColumnElement, Connection, Engine, Row, Select
 
@@ -248,6 +248,16 @@ class Store:
         """Return how much is kept aside; raise RecordsError."""
         with self._told(), self._reading() as connection:
             return connection.scalar(select(func.count()).select_from(unmatched)) or 0
+
+    def up(self, followed: Collection[str], limit: int) -> list[CallRecord]:
+        """Return at most *limit* records of calls whose end nobody has reported, and of those of *followed*, the latest first.
+
+        Raises RecordsError.
+        """
+        query = select(*_RECORD).where(or_(without_end, calls.c.bridge_call_id.in_(followed)))
+        query = query.order_by(calls.c.received_at.desc()).limit(limit)
+        with self._told(), self._reading() as connection:
+            return [CallRecord(*row) for row in connection.execute(query)]
 
     def page(
         self, selection: Selection, limit: int, *, newest_first: bool, after: tuple[datetime, str] | None = None

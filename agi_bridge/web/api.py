@@ -30,7 +30,7 @@ from agi_bridge.web.openapi import openapi
 from agi_bridge.web.tools import json_object
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
     from agi_bridge.web.tools import Verbs
 
@@ -52,7 +52,7 @@ _LONGEST_CALL_ID = 100
 class Looker(Protocol):
     """What the API may look at."""
 
-    def live_calls(self) -> Sequence[Mapping[str, Any]]: ...
+    async def live_calls(self) -> Mapping[str, Any]: ...
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]: ...
     async def calls(self, query: Mapping[str, str]) -> Mapping[str, Any]: ...
     async def call(self, bridge_call_id: str) -> Mapping[str, Any] | None: ...
@@ -113,7 +113,7 @@ class Api:
         return web.json_response(openapi(self._version))
 
     async def _live(self, request: web.Request) -> Mapping[str, Any]:
-        return {"calls": list(self._looker.live_calls())}
+        return await self._looker.live_calls()
 
     async def _calls(self, request: web.Request) -> Mapping[str, Any]:
         return await self._looker.calls(dict(request.query))

@@ -79,13 +79,21 @@ _CHANNEL = {
         "joined": {"type": "boolean"},
     },
 }
+_TEXT_OR_NULL = {"type": ["string", "null"]}
 _LIVE_CALL = {
     "type": "object",
-    "required": ["bridge_call_id", "pbx", "uniqueid", "channels"],
+    "required": ["bridge_call_id", "received_at", "pbx", "uniqueid", "channels"],
+    "description": "Null is what nobody has reported yet; `channels` is empty where the PBX cannot be asked.",
     "properties": {
         "bridge_call_id": {"type": "string"},
-        "pbx": {"type": "string"},
-        "uniqueid": {"type": "string"},
+        "received_at": _TEXT_OR_NULL,
+        "did": _TEXT_OR_NULL,
+        "caller_number": _TEXT_OR_NULL,
+        "rule": _TEXT_OR_NULL,
+        "agent_id": _TEXT_OR_NULL,
+        "region": _TEXT_OR_NULL,
+        "pbx": _TEXT_OR_NULL,
+        "uniqueid": _TEXT_OR_NULL,
         "channels": {"type": "array", "items": _CHANNEL},
     },
 }
@@ -112,11 +120,17 @@ def openapi(version: str) -> dict[str, Any]:
             "/api/v1/live": {
                 "get": _operation(
                     "live",
-                    "The calls that are up in the PBXs whose manager interface is configured. Scope read",
+                    "The calls that are up, the latest first. Scope read",
                     {
                         "type": "object",
-                        "required": ["calls"],
-                        "properties": {"calls": {"type": "array", "items": {"$ref": "#/components/schemas/LiveCall"}}},
+                        "required": ["calls", "complete"],
+                        "properties": {
+                            "calls": {"type": "array", "items": {"$ref": "#/components/schemas/LiveCall"}},
+                            "complete": {
+                                "type": "boolean",
+                                "description": "False where the records cannot be read now, or there are more calls.",
+                            },
+                        },
                     },
                 )
             },

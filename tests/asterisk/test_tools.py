@@ -136,7 +136,7 @@ async def test_live_call_is_shown(stage: Stage):
         await until(lambda: not hq(stage).channels.calls)
         _, after = await ask(stage.web, "GET", "/api/v1/live", **bearer(TOKEN))
 
-    assert after == {"calls": []}
+    assert after == {"calls": [], "complete": True}
     [shown] = during["calls"]
     assert (shown["bridge_call_id"], shown["pbx"]) == (call, "hq")
     assert sorted(channel["name"].rpartition("-")[0] for channel in shown["channels"]) == [

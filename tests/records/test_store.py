@@ -374,6 +374,15 @@ def test_a_call_is_found_by_either_id(store: Store):
     assert (store.call("c2"), store.call_of_session("s2")) == (None, None)
 
 
+def test_calls_that_are_up_are_found(store: Store):
+    """A call is up from its first report to that of its end, and longer where the PBX still has its channels; the latest first."""
+    store.write([*(routed(f"c{number}", number) for number in range(4)), ended("c0"), ended("c1")])
+
+    assert [record.bridge_call_id for record in store.up([], 9)] == ["c3", "c2"]
+    assert [record.bridge_call_id for record in store.up(["c1", "c3"], 9)] == ["c3", "c2", "c1"]
+    assert [record.bridge_call_id for record in store.up(["c1"], 1)] == ["c3"]
+
+
 def test_a_call_whose_end_nobody_reported_is_closed(store: Store):
     """Once it must be over, its record says so; one that may still be up, or has ended, is left alone."""
     store.write([routed("lost", longest_seconds=600), routed("long", longest_seconds=7_200)])

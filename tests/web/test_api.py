@@ -50,8 +50,8 @@ class FakeBridge:
     async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None:
         self._do("hangup", bridge_call_id)
 
-    def live_calls(self) -> list[Mapping[str, Any]]:
-        return list(LIVE)
+    async def live_calls(self) -> Mapping[str, Any]:
+        return {"calls": LIVE, "complete": True}
 
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]:
         self._do("route", did, caller, context, channel)
@@ -94,7 +94,7 @@ async def api(bridge: FakeBridge) -> AsyncIterator[WebServer]:
 async def test_live_calls_are_shown_to_who_may_look():
     """Scope read is enough to see what is up."""
     async with api(FakeBridge()) as server:
-        assert await ask(server, "GET", "/api/v1/live", **READER) == (200, {"calls": LIVE})
+        assert await ask(server, "GET", "/api/v1/live", **READER) == (200, {"calls": LIVE, "complete": True})
 
 
 async def test_dry_run_says_what_would_become_of_a_call():

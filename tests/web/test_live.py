@@ -38,8 +38,9 @@ class Worker:
     async def hang_up(self, bridge_call_id: str, *, by_agent: bool = False) -> None:
         self._do("hangup", bridge_call_id)
 
-    def live_calls(self) -> list[Mapping[str, Any]]:
-        return [{"bridge_call_id": call, "pbx": "hq", "uniqueid": "1.2", "channels": []} for call in self.ids]
+    async def live_calls(self) -> Mapping[str, Any]:
+        calls = [{"bridge_call_id": call, "pbx": "hq", "uniqueid": "1.2", "channels": []} for call in self.ids]
+        return {"calls": calls, "complete": True}
 
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]:
         return {}

@@ -61,9 +61,10 @@ class AnyBridge:
             case 2:
                 raise AlreadyTransferred("the caller is being sent elsewhere already")
 
-    def live_calls(self) -> list[Mapping[str, Any]]:
+    async def live_calls(self) -> Mapping[str, Any]:
         channel = {"name": "PJSIP/trunk-1", "uniqueid": "1.2", "state": "Up", "joined": True}
-        return [{"bridge_call_id": "abc", "pbx": "hq", "uniqueid": "1.2", "channels": [channel]}]
+        call = {"bridge_call_id": "abc", "received_at": None, "pbx": "hq", "uniqueid": "1.2", "channels": [channel]}
+        return {"calls": [call], "complete": True}
 
     def dry_run(self, did: str, caller: str | None, context: str, channel: str) -> Mapping[str, Any]:
         return {"rule": "sales"}
