@@ -28,6 +28,7 @@
     │       ├── NotAnswered      nobody answered the call that was to be started
     │       └── NotPermitted     the operator: the manager user lacks a class
     ├── ControlError             whoever asks for something, of a live call or for a new one, that cannot be
+    │   ├── NoPbx                no PBX is configured, by which alone it could be done
     │   ├── NoSuchCall           an id of no call of ours
     │   ├── CallOver             the call was over before it could be done
     │   ├── NoSuchTransfer       a destination that is not on the list
@@ -239,6 +240,12 @@ class ControlError(BridgeError):
     """What was asked for cannot be done; nothing has changed. The text is for whoever asked."""
 
     code: ClassVar[str] = ""
+
+
+class NoPbx(ControlError):
+    """There is no [[pbx]] in the configuration, so no live call can be seen or moved."""
+
+    code = "no-pbx"
 
 
 class NoSuchCall(ControlError):

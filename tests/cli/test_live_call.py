@@ -11,15 +11,19 @@ from agi_bridge.cli.exit_code import DONE, FAILED
 from agi_bridge.simulator.millis import SimulatedMillis
 from tests.served import serving, write_config
 
+PBX = '[[pbx]]\nname = "away"\nami_port = 1\nami_secret_env = "AWAY_SECRET"\n'
+
 
 @pytest.fixture
-async def with_tokens(tmp_path, monkeypatch):
-    """Serve with a token for looking and one for all, and keep the latter where the commands find it."""
+async def with_tokens(request, tmp_path, monkeypatch):
+    """Serve with a token for looking and one for all, and keep the latter where the commands find it; and with a PBX or none."""
+    monkeypatch.setenv("AWAY_SECRET", "a-secret-of-twenty-signs")
+    pbx = getattr(request, "param", PBX)
     tokens = "".join(
         f'[[token]]\nname = "{name}"\nscopes = {json.dumps(scopes)}\nsha256 = "{digest(name)}"\n'
         for name, scopes in (("looker", ["read"]), ("desk", ["read", "control"]))
     )
-    more = f'[[transfer]]\nname = "sales"\ndestination = "q,600,1"\n{tokens}'
+    more = f'[[transfer]]\nname = "sales"\ndestination = "q,600,1"\n{tokens}{pbx}'
     async with SimulatedMillis() as millis, serving(write_config(tmp_path, millis, more=more)) as served:
         await served.started()
         write_config(tmp_path, millis, web_port=served.web_address[1])
@@ -54,6 +58,16 @@ async def test_refusals_of_the_api_are_one_line(run, with_tokens, monkeypatch, t
     """What the bridge refuses is told in words, and exits with 1."""
     monkeypatch.setenv("AGI_BRIDGE_TOKEN", token)
     assert await asyncio.to_thread(run, *arguments) == (FAILED, "", f"agi-bridge: {complaint}\n")
+
+
+@pytest.mark.parametrize("with_tokens", [""], indirect=True, ids=["no PBX"])
+async def test_bridge_without_a_pbx_says_so(run, with_tokens):
+    """Whoever wants to end a call that could never be reached learns what is missing."""
+    assert await asyncio.to_thread(run, "hangup", "nobody") == (
+        FAILED,
+        "",
+        "agi-bridge: there is no [[pbx]] in the configuration, and only through one can a call be sent on or ended\n",
+    )
 
 
 def test_live_calls_of_a_bridge_that_does_not_run(run, configured, monkeypatch):
