@@ -188,10 +188,11 @@ def accept(question: Question, text: str, before: Answers) -> Answers:
     if answers.flavor not in FALLBACKS:
         raise BadAnswer(f"must be {_listed([*FALLBACKS])}")
     try:
-        config.load(render(answers), {"MILLIS_API_KEY": answers.key}, _no_file)
+        found = config.load(render(answers), {"MILLIS_API_KEY": answers.key}, _no_file).warnings
     except ConfigError as error:
-        first = error.problems[0]
-        raise BadAnswer(first.message + (f" ({first.suggestion})" if first.suggestion else "")) from None
+        found = tuple(error.problems)
+    if found:
+        raise BadAnswer(found[0].message + (f" ({found[0].suggestion})" if found[0].suggestion else ""))
     return answers
 
 
