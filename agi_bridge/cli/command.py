@@ -1,7 +1,7 @@
 """The command `agi-bridge`: which subcommand is in which module, and what becomes of whatever goes wrong in one.
 
-Each subcommand is one function that parses, calls, prints, and returns its exit code. This module imports none of them:
-`--version` and `--help` take no longer than Python itself.
+Each subcommand is one function that parses, calls, prints, and returns its exit code. This module imports none of them, and
+nothing of ours that is slow to load.
 """
 
 import errno
