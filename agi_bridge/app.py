@@ -34,7 +34,7 @@ from agi_bridge.events.webhooks import Webhooks
 from agi_bridge.ledger import Ledger
 from agi_bridge.live import Live
 from agi_bridge.millis.backfill import Backfill, ended_sessions
-from agi_bridge.millis.client import MillisClient
+from agi_bridge.millis.client import millis_client, plain_keys
 from agi_bridge.millis.regions import Regions
 from agi_bridge.millis.sessions import MillisSessions
 from agi_bridge.outbound import Outbound
@@ -43,7 +43,7 @@ from agi_bridge.records.export import as_object
 from agi_bridge.records.joining import without_transcript
 from agi_bridge.records.keeper import Records
 from agi_bridge.records.lookup import SqlLookup
-from agi_bridge.records.place import state_folder
+from agi_bridge.records.place import open_store, record_folder, state_folder
 from agi_bridge.records.reader import RecordReader
 from agi_bridge.records.selection import asked_page, cursor_after
 from agi_bridge.routing import choose_route
@@ -317,7 +317,7 @@ class Service:
             *of_agi,
             *(k for k, v in values(fresh, _fixed_keys(fresh)).items() if v != self._fixed[k]),
         )
-        self.millis.reconfigure(fresh.millis, _keys(fresh))
+        self.millis.reconfigure(fresh.millis, plain_keys(fresh))
         self.regions.reconfigure(fresh.millis)
         self.pbxs.reconfigure(fresh.pbxs)
         self.webhooks.reconfigure(fresh.webhooks)
@@ -355,13 +355,6 @@ async def running(config: Config) -> AsyncIterator[AgiServer]:
         yield service.agi
 
 
-@asynccontextmanager
-async def open_millis(config: Config) -> AsyncIterator[Regions]:
-    """Return what calls are registered with, valid while the context is entered."""
-    async with millis_client(config) as client:
-        yield Regions(client, config.millis, time.monotonic)
-
-
 def open_records(settings: RecordSettings, config_file: str, place: Place) -> Records:
     """Return what keeps the records of calls, once it is entered."""
     folder = record_folder(settings, config_file)
@@ -396,30 +389,9 @@ async def backfilled(config: Config, store: Store, since: datetime) -> dict[str,
     return {"ends_found": found, "records_changed": changed, "kept_aside": store.unmatched()}
 
 
-def record_folder(settings: RecordSettings, config_file: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of records; one that the configuration names is relative to the configuration's own."""
-    return Path(config_file).parent / settings.folder if settings.folder else state_folder(environ)
-
-
 def event_folder(settings: RecordSettings, config_file: str) -> Path:
     """Return where events wait for their targets: beside the records, kept or not."""
     return record_folder(settings, config_file) / "events"
-
-
-def open_store(settings: RecordSettings, folder: Path, *, for_reading: bool = False) -> Store:
-    """Return the database of records, open; raise RecordsError."""
-    # SQLAlchemy takes half a second to load: no caller waits for that at a restart, and no command that reads no records.
-    from agi_bridge.records.store import Store, database_url
-
-    url, password = settings.database
-    address = database_url(url.get_secret_value(), password.get_secret_value(), folder)
-    opened = Store.open_for_reading if for_reading else Store.open_for_writing
-    return opened(address, settings.write_timeout_seconds)
-
-
-def millis_client(config: Config) -> MillisClient:
-    """Return what speaks with Millis, once it is entered."""
-    return MillisClient(config.millis, _keys(config))
 
 
 def pbx_state(connection: Connection) -> PbxState:
@@ -434,10 +406,6 @@ def pbx_state(connection: Connection) -> PbxState:
         followed_channels=connection.channels.up,
         forgotten_calls=connection.channels.forgotten,
     )
-
-
-def _keys(config: Config) -> dict[str, str]:
-    return {name: key.get_secret_value() for name, key in config.api_keys.items()}
 
 
 async def serve(

@@ -28,6 +28,7 @@
     │       ├── NotAnswered      nobody answered the call that was to be started
     │       └── NotPermitted     the operator: the manager user lacks a class
     ├── ControlError             whoever asks for something, of a live call or for a new one, that cannot be
+    │   ├── NoPbx                no PBX is configured, by which alone it could be done
     │   ├── NoSuchCall           an id of no call of ours
     │   ├── CallOver             the call was over before it could be done
     │   ├── NoSuchTransfer       a destination that is not on the list
@@ -54,6 +55,7 @@ Errors of libraries are translated into these once, in the shell that calls the 
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -95,6 +97,18 @@ class ConfigError(BridgeError):
 
 class CannotListen(BridgeError):
     """An address to listen on is not to be had."""
+
+    @classmethod
+    def on(cls, address: object, number: int | None, why: str, see: str) -> CannotListen:
+        """Say what to do about the error of this *number*, which is of the system's; *see* names the key of the address."""
+        match number:
+            case errno.EADDRINUSE:
+                why += "; is another bridge running?"
+            case errno.EADDRNOTAVAIL:
+                why = "it is none of the addresses of this machine."
+            case _:
+                why += "."
+        return cls(f"cannot listen on {address}: {why} See {see}")
 
 
 class NotRunning(BridgeError):
@@ -226,6 +240,12 @@ class ControlError(BridgeError):
     """What was asked for cannot be done; nothing has changed. The text is for whoever asked."""
 
     code: ClassVar[str] = ""
+
+
+class NoPbx(ControlError):
+    """There is no [[pbx]] in the configuration, so no live call can be seen or moved."""
+
+    code = "no-pbx"
 
 
 class NoSuchCall(ControlError):

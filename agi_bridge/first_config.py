@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from agi_bridge import config
 from agi_bridge.errors import ConfigError
 from agi_bridge.millis.models import REGIONS
-from agi_bridge.numbers import Numbers, calling_code
+from agi_bridge.numbers import Numbers, calling_code, known_country
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,6 +108,13 @@ def _numbers(answers: Answers, text: str) -> Answers:
     return replace(answers, dids=tuple(dict.fromkeys(normalise(part) or part for part in parts)))
 
 
+def _country(answers: Answers, text: str) -> Answers:
+    """Take a country in small letters too, which the configuration itself does not."""
+    if not known_country(text.upper()):
+        raise BadAnswer("must be a two-letter country code, such as US or DE")
+    return replace(answers, country=text.upper())
+
+
 def _listed(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
@@ -128,7 +135,7 @@ QUESTIONS = (
         "--country",
         "In which country is it?",
         lambda _: "two letters, such as US or DE",
-        lambda answers, text: replace(answers, country=text.upper()),
+        _country,
     ),
     Question(
         "--region",
@@ -181,10 +188,11 @@ def accept(question: Question, text: str, before: Answers) -> Answers:
     if answers.flavor not in FALLBACKS:
         raise BadAnswer(f"must be {_listed([*FALLBACKS])}")
     try:
-        config.load(render(answers), {"MILLIS_API_KEY": answers.key}, _no_file)
+        found = config.load(render(answers), {"MILLIS_API_KEY": answers.key}, _no_file).warnings
     except ConfigError as error:
-        first = error.problems[0]
-        raise BadAnswer(first.message + (f" ({first.suggestion})" if first.suggestion else "")) from None
+        found = tuple(error.problems)
+    if found:
+        raise BadAnswer(found[0].message + (f" ({found[0].suggestion})" if found[0].suggestion else ""))
     return answers
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agi_bridge.control import LiveCall, Pbx
 from agi_bridge.dialplan import safe_call_id
-from agi_bridge.errors import AmiError, NoRecordsYet, RecordsError
+from agi_bridge.errors import AmiError, NoPbx, NoRecordsYet, RecordsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -25,6 +25,8 @@ Found = TypeVar("Found")
 
 # What a list of calls has at most; whoever has more of them at a time looks at the metrics.
 MOST_SHOWN = 1_000
+
+_NO_PBX = "there is no [[pbx]] in the configuration, and only through one can {}"
 
 _OF_RECORD = ("did", "caller_number", "rule", "agent_id", "region")
 
@@ -78,7 +80,9 @@ class Live:
         self._pbxs, self._reader = pbxs, reader
 
     async def find(self, bridge_call_id: str) -> LiveCall | None:
-        """Return the call if its caller is there; raise AmiError where the PBX is not to be asked, RecordsError."""
+        """Return the call if its caller is there; raise AmiError where the PBX is not to be asked, NoPbx, RecordsError."""
+        if not self._pbxs.connections:
+            raise NoPbx(_NO_PBX.format("a call be sent on or ended"))
         for connection in self._pbxs.connections.values():
             call = connection.channels.call(bridge_call_id)
             if call is not None and call.caller is not None and not call.caller.hung_up:
@@ -94,7 +98,9 @@ class Live:
         return None if name is None else LiveCall(bridge_call_id, pbx.ami, name)
 
     async def shown(self) -> dict[str, Any]:
-        """Return the calls that are up, the latest first, and whether these are all; for the web side."""
+        """Return the calls that are up, the latest first, and whether these are all; raise NoPbx where nobody knows. For the web side."""
+        if not self._pbxs.connections and self._reader is None:
+            raise NoPbx(_NO_PBX.format("live calls be seen where no records are kept"))
         followed = {
             call.bridge_call_id: (name, call)
             for name, connection in self._pbxs.connections.items()

@@ -38,6 +38,7 @@ from agi_bridge.errors import (
     MillisRefused,
     MillisTimeout,
     MillisUnreachable,
+    NoPbx,
     NoRecordsYet,
     NoSuchCall,
     NoSuchChannel,
@@ -91,7 +92,7 @@ OUTCOMES: dict[type[BridgeError], tuple[Result, Reason]] = {
         (Result.BRIDGE, Reason.INTERNAL_ERROR),
     ),
     **dict.fromkeys(
-        (ControlError, NoSuchCall, CallOver, NoSuchTransfer, AlreadyTransferred),
+        (ControlError, NoPbx, NoSuchCall, CallOver, NoSuchTransfer, AlreadyTransferred),
         (Result.BRIDGE, Reason.INTERNAL_ERROR),
     ),
     UnsafeText: (Result.BRIDGE, Reason.INTERNAL_ERROR),

@@ -47,10 +47,16 @@ def test_good_answers_are_every_question():
     [
         ("--flavor", "issabell", "must be plain, freepbx, issabel or vitalpbx"),
         ("--did", "hello", '"hello" has no digits; write a number such as +15551230001, or all'),
-        ("--country", "Germany", "must be a two-letter country code in capitals, such as US or DE"),
+        ("--country", "Germany", "must be a two-letter country code, such as US or DE"),
         ("--region", "eu", "input should be 'us-west' or 'eu-west'"),
         ("--key-from", "two words", "the Millis key holds blanks or signs that no HTTP header can carry"),
         ("--key-from", "schlüssel", "the Millis key holds blanks or signs that no HTTP header can carry"),
+        (
+            "--did",
+            "0A",
+            '"0A" is no number, and fits only an extension of that very name '
+            '(write a number such as "+15551230001", or a pattern such as "_+1555124XXXX")',
+        ),
         ("--did", "1NXX", 'looks like a pattern, and patterns begin with "_"; write "_1NXX"'),
         (
             "--did",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agi_bridge.call import Report
-from agi_bridge.errors import AmiError, AmiUnreachable, RecordsError
+from agi_bridge.errors import AmiError, AmiUnreachable, NoPbx, RecordsError
 from agi_bridge.live import MOST_SHOWN, Live
 from agi_bridge.pbx.action import ChannelRow
 from agi_bridge.pbx.channels import Channels
@@ -165,3 +165,11 @@ async def test_call_that_is_followed_is_found_by_its_events(reader: RecordReader
 
     assert found is not None
     assert found.channel == "PJSIP/trunk-1"
+
+
+async def test_without_a_pbx_it_is_said_that_none_is_configured(reader: RecordReader):
+    """A call that could never be reached is not called unknown, nor an empty list a list of calls."""
+    with pytest.raises(NoPbx, match=r"^there is no \[\[pbx\]\] in the configuration, .* a call be sent on or ended$"):
+        await Live(Pbxs({}), reader).find("c1")
+    with pytest.raises(NoPbx, match=r"where no records are kept$"):
+        await Live(Pbxs({})).shown()

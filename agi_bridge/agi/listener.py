@@ -139,9 +139,7 @@ async def _listening(address: Address, backlog: int, reuse_port: bool) -> list[s
         for listening in opened:
             listening.close()
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        raise CannotListen(
-            f"cannot listen on {address}: {why}; is another bridge running? See listen under [agi]"
-        ) from error
+        raise CannotListen.on(address, error.errno, why, "listen under [agi]") from error
     return opened
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # What the shipped site/extensions.conf sets; the operator's own cannot be seen from here.
 SHIPPED_LONGEST_CALL_SECONDS = 14_400
 
+# The extension of a call that came without a number, as over an analogue line.
+_START = "s"
+
 
 def rules(file: File, reading: Reading) -> list[Rule]:
     """Return the rules in their order, after a look at each and at how they stand to each other."""
@@ -85,6 +88,7 @@ def _rule(where: str, settings: RouteSettings, file: File, reading: Reading) -> 
         reading.refuse(f"{where}: arguments", "no rule sees the argument secret", "give yours another name")
     _check_question(where, agent, file.agi.command_limit_bytes, reading)
     _check_direction(where, settings, reading)
+    _check_dids(where, settings.did, reading)
     return Rule(
         name=settings.name,
         fallback=chosen.get("fallback", ""),
@@ -218,6 +222,17 @@ def _check_direction(where: str, settings: RouteSettings, reading: Reading) -> N
     for key in ("did", "caller", "context", "channel", "arguments", "reject"):
         if getattr(settings, key):
             reading.refuse(f"{where}: {key}", "cannot stand in an outbound rule, which is chosen by its name")
+
+
+def _check_dids(where: str, dids: Sequence[str], reading: Reading) -> None:
+    """Warn of letters where a number is meant; Asterisk has extensions with names, so they may be right all the same."""
+    for did in dids:
+        if not did.startswith("_") and did != _START and any(map(str.isalpha, did)):
+            reading.warn(
+                f"{where}: did",
+                f'"{did}" is no number, and fits only an extension of that very name',
+                'write a number such as "+15551230001", or a pattern such as "_+1555124XXXX"',
+            )
 
 
 def _check_names(routes: Sequence[RouteSettings], reading: Reading) -> None:

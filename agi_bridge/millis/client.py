@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import ssl
 from contextvars import ContextVar
 from functools import partial
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from aiohttp.connector import Connection
 
-    from agi_bridge.config import MillisSettings
+    from agi_bridge.config import Config, MillisSettings
 
 # Kept connections need no name; a new one beside them should not wait for DNS while the caller does.
 _DNS_CACHE_SECONDS = 300
@@ -250,4 +251,16 @@ def _why(error: aiohttp.ClientConnectionError) -> str:
     number = cause.errno if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) else None
     if number is not None and number > 0:
         return os.strerror(number)
+    if isinstance(cause, socket.gaierror):
+        return f"the name cannot be looked up: {cause.strerror}; check the DNS of this machine"
     return str(cause)
+
+
+def millis_client(config: Config) -> MillisClient:
+    """Return what speaks with Millis, once it is entered."""
+    return MillisClient(config.millis, plain_keys(config))
+
+
+def plain_keys(config: Config) -> dict[str, str]:
+    """Return the API key of each account."""
+    return {name: key.get_secret_value() for name, key in config.api_keys.items()}

@@ -19,6 +19,7 @@ from agi_bridge.errors import (
     CallOver,
     CannotCount,
     DailyLimitReached,
+    NoPbx,
     NoSuchCall,
     NoSuchTransfer,
     OriginateOff,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from agi_bridge.web.tools import Verbs
 
 _STATUSES: dict[type[BridgeError], int] = {
+    NoPbx: 403,
     NoSuchCall: 404,
     CallOver: 409,
     AlreadyTransferred: 409,

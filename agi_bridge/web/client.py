@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from agi_bridge.errors import ApiRefused, NotRunning
-from agi_bridge.web.server import RELOAD_HEADER, RELOAD_WORD
+from agi_bridge.web.reload_header import RELOAD_HEADER, RELOAD_WORD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

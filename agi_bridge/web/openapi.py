@@ -28,6 +28,7 @@ _ERRORS = {
     "500": "The bridge has failed; its log says more.",
 }
 _OF_CALL = {
+    "403": "The token is not for this, or no PBX is configured through which it could be done.",
     "404": "No call of that id is up.",
     "409": "The call is over, or its caller is on the way elsewhere.",
     "422": "Refused: a destination that is not on the list.",

@@ -19,6 +19,7 @@ from aiohttp import web
 from agi_bridge.errors import CannotListen, ConfigError
 from agi_bridge.web.guard import refusal
 from agi_bridge.web.metrics import CONTENT_TYPE
+from agi_bridge.web.reload_header import RELOAD_HEADER, RELOAD_WORD
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from agi_bridge.web.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
-
-# A page in a browser cannot send a header of this name to a server of another origin.
-RELOAD_HEADER, RELOAD_WORD = "agi-bridge", "reload"
 
 # A proxy on this machine adds one of them to what it passes on from elsewhere.
 _PASSED_ON = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
@@ -114,9 +112,7 @@ class WebServer:
         except (OSError, OverflowError) as error:
             number = getattr(error, "errno", None)
             why = os.strerror(number) if number and number > 0 else str(error)
-            raise CannotListen(
-                f"cannot listen on {address}: {why}; is another bridge running? See listen under [web]"
-            ) from error
+            raise CannotListen.on(address, number, why, "listen under [web]") from error
 
     def _connection(self) -> asyncio.Protocol:
         """Return the protocol of one accepted connection; aiohttp itself would wait for ever for the first request."""

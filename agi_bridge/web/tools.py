@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiohttp import web
 
 from agi_bridge.access import Scope
-from agi_bridge.errors import AmiError, BridgeError, CallOver, ControlError, NoSuchCall
+from agi_bridge.errors import AmiError, BridgeError, CallOver, ControlError, NoPbx, NoSuchCall
 from agi_bridge.web.guard import Guard, refusal
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _why_not(error: BridgeError) -> str:
     """Return what the agent is told where nothing was done. The HTTP status stays 200, or the words might not reach it."""
     if isinstance(error, CallOver):
         return "The caller has hung up."
-    if isinstance(error, ControlError):
+    if isinstance(error, ControlError) and not isinstance(error, NoPbx):
         return f"Not done: {error}."
     if isinstance(error, AmiError):
         return "The telephone system does not answer. Tell the caller that it did not work."

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from types import FrameType
 
-from agi_bridge.cli import main_entry
+from agi_bridge.cli.command import main_entry
 
 # Types with fewer objects than this are not told; a leak grows past it soon enough.
 _WORTH_TELLING = 20

@@ -50,6 +50,16 @@ async def test_ipv6_peer_off_the_list_is_refused():
         assert server.counts.refused_peer == 1
 
 
+async def test_address_of_another_machine_is_told_as_such():
+    """Nobody is sent to look for another bridge where the address is not ours."""
+    server = AgiServer(AgiSettings(listen=["192.0.2.1:4573"]), set_status)
+    with pytest.raises(CannotListen) as refused:
+        await server.__aenter__()
+    assert str(refused.value) == (
+        "cannot listen on 192.0.2.1:4573: it is none of the addresses of this machine. See listen under [agi]"
+    )
+
+
 async def test_address_in_use_is_an_error_and_leaves_nothing_open():
     """When one address cannot be had, the server does not start at all."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from lab import Asterisk, Pbx, SiteSettings
 
-from agi_bridge.cli import DONE, main
+from agi_bridge.cli.command import main
+from agi_bridge.cli.exit_code import DONE
 from agi_bridge.simulator.sip import Invited, ReferEnded, place_call
 from agi_bridge.simulator.tone import CALLER_TONE_HZ
 from tests.asterisk.replica import REPLICAS, Replica

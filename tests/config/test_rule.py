@@ -353,3 +353,18 @@ did = "+15551230003"
         'route "second": did: "+15551230001" is taken by "first" before it',
         'route "late": never matches, because "all" before it takes every call (put it before)',
     ]
+
+
+@pytest.mark.parametrize("did", ["hello", "sip:100", "+1555I230001"])
+def test_did_that_is_no_number_is_warned_of(did):
+    """It may be the name of an extension, and more likely it is a slip."""
+    assert warnings(GOOD.replace("+15551230001", did)) == [
+        f'route "sales": did: "{did}" is no number, and fits only an extension of that very name '
+        '(write a number such as "+15551230001", or a pattern such as "_+1555124XXXX")'
+    ]
+
+
+@pytest.mark.parametrize("did", ["s", "_X.", "_[+]1N.", "(555) 123-0001", "*98", "100"])
+def test_did_that_can_be_one_is_not_warned_of(did):
+    """A number as people write it, a short code, a pattern, and the extension of calls without a number."""
+    assert warnings(GOOD.replace("+15551230001", did)) == []

@@ -1,6 +1,7 @@
 """The Millis client against servers on real sockets: what it sends, and every way in which an answer can fail."""
 
 import asyncio
+import re
 import socket
 import struct
 import time
@@ -304,6 +305,19 @@ async def test_nobody_listens(unused_port):
 
     assert isinstance(caught, MillisUnreachable)
     assert str(caught) == f"the connection to http://127.0.0.1:{unused_port} failed: Connection refused"
+
+
+async def test_name_that_is_not_known():
+    """A name without an address is told in words, with what to check."""
+    async with client_for("http://millis.invalid") as client:
+        caught = await failure(client)
+
+    assert isinstance(caught, MillisUnreachable)
+    assert re.fullmatch(
+        r"the connection to http://millis\.invalid failed: the name cannot be looked up: [A-Z][a-z ]+; "
+        "check the DNS of this machine",
+        str(caught),
+    )
 
 
 @pytest.fixture

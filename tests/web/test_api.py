@@ -17,6 +17,7 @@ from agi_bridge.errors import (
     CallOver,
     CannotCount,
     DailyLimitReached,
+    NoPbx,
     NoSuchCall,
     NoSuchRule,
     NoSuchTransfer,
@@ -161,6 +162,7 @@ async def test_verbs_act_on_the_call_in_the_path():
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
+        (NoPbx("no"), 403, "no-pbx"),
         (NoSuchCall("no"), 404, "no-such-call"),
         (CallOver("no"), 409, "call-over"),
         (AlreadyTransferred("no"), 409, "already-transferred"),

@@ -14,6 +14,7 @@ from agi_bridge.errors import (
     AmiUnreachable,
     BridgeError,
     CallOver,
+    NoPbx,
     NoSuchTransfer,
     UnsafeText,
 )
@@ -140,6 +141,7 @@ async def test_hangup():
             AmiUnreachable("hq at 10.0.0.1:5038: refused"),
             "The telephone system does not answer. Tell the caller that it did not work.",
         ),
+        (NoPbx("there is no [[pbx]]"), "That did not work. Tell the caller so."),
         (UnsafeText("a line end"), "That did not work. Tell the caller so."),
     ],
 )
