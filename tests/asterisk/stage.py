@@ -98,7 +98,7 @@ reject = true
 # What most tests need of Millis: failures that do not take long, and no request that they did not cause.
 SHORT_LIMITS = """
 timeout_seconds = {timeout_seconds}
-connect_timeout_seconds = 0.1
+connect_timeout_seconds = 0.3
 probe_seconds = 0
 """
 
