@@ -1,6 +1,8 @@
 """What may be done with calls of a running bridge: `live`, `hangup`, `transfer`, `originate`. All over its HTTP API."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
 
 import typer
 
@@ -9,10 +11,14 @@ from agi_bridge.cli.group import new_commands
 from agi_bridge.cli.option import ConfigOption, JsonOption
 from agi_bridge.cli.output import print_json
 from agi_bridge.cli.running_bridge import TokenFileOption, UrlOption, over_api
+from agi_bridge.records.listing import cell
 from agi_bridge.web.client import ask_api
 from agi_bridge.web.live import ask_about_call, live_calls
 
 commands = new_commands()
+
+# Its id, since when, the caller, the DID, the rule, the PBX, and what is up there.
+_COLUMNS = "{}  {:<8}  {:<16}  {:<16}  {:<16}  {:<8}  {}"
 
 CallIdArgument = Annotated[str, typer.Argument(metavar="ID", help="Its bridge_call_id, or the beginning of it.")]
 
@@ -30,11 +36,19 @@ def live(
         print_json(calls)
         return DONE
     for call in calls:
-        channels = ", ".join(f"{channel['name']} {channel['state']}" for channel in call["channels"])
-        typer.echo(f"{call['bridge_call_id']}  {call['pbx']}  {channels}")
+        typer.echo(_line(call))
     if not calls:
         typer.echo("no call is up")
     return DONE
+
+
+def _line(call: Mapping[str, Any]) -> str:
+    """Return what a person asks first of a call that is up; its id begins the line."""
+    came = call["received_at"]
+    since = datetime.fromisoformat(came).astimezone().strftime("%H:%M:%S") if came else "-"
+    who = (call["caller_number"] or "-", call["did"] or "-", call["rule"] or "-", call["pbx"] or "-")
+    channels = ", ".join(cell(f"{channel['name']} {channel['state']}") for channel in call["channels"])
+    return _COLUMNS.format(call["bridge_call_id"], since, *map(cell, who), channels).rstrip()
 
 
 @commands.command()

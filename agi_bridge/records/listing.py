@@ -27,8 +27,9 @@ def listed(record: CallRecord) -> str:
         talked,
         record.bridge_call_id,
     )
-    return _COLUMNS.format(*map(_cell, cells)).rstrip()
+    return _COLUMNS.format(*map(cell, cells)).rstrip()
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Return *text* as it may stand in a line: not too long, and with nothing that a terminal would obey."""
     return "".join(sign if sign.isprintable() else "?" for sign in text[:_LONGEST_CELL])

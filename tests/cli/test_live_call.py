@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import re
 import socket
 
 import pytest
 
 from agi_bridge.access import digest
 from agi_bridge.cli.exit_code import DONE, FAILED
+from agi_bridge.simulator.asterisk import play_call
 from agi_bridge.simulator.millis import SimulatedMillis
 from tests.served import serving, write_config
+
+PATIENCE_SECONDS = 30
 
 PBX = '[[pbx]]\nname = "away"\nami_port = 1\nami_secret_env = "AWAY_SECRET"\n'
 
@@ -38,6 +42,17 @@ async def test_live_calls_are_asked_for_with_a_token(run, with_tokens, tmp_path)
     for arguments in (("live",), ("live", "--token-file", str(token))):
         assert await asyncio.to_thread(run, *arguments) == (DONE, "no call is up\n", "")
     assert await asyncio.to_thread(run, "live", "--json") == (DONE, "[]\n", "")
+
+
+async def test_live_call_is_one_line(run, with_tokens):
+    """Its id, then who called which number by which rule; the PBX cannot be asked, so the records have the word."""
+    await play_call(*with_tokens.address, arguments=["did=+15551230001"])
+    said = ""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while "+15551230001" not in said:  # its record comes by itself, within seconds
+            _, said, _ = await asyncio.to_thread(run, "live")
+
+    assert re.fullmatch(r"[0-9a-f]{32}  \d\d:\d\d:\d\d  \S+ +\+15551230001 +\S+ +away +PJSIP/trunk-00000001\n", said)
 
 
 @pytest.mark.parametrize(
