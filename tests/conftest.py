@@ -8,6 +8,7 @@ import asyncio
 import gc
 import itertools
 import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 
@@ -19,6 +20,9 @@ _STATE = tempfile.TemporaryDirectory(prefix="agi-bridge-state-")
 os.environ["STATE_DIRECTORY"] = _STATE.name
 
 _TESTS = itertools.count()
+
+# A shell ignores SIGINT for what it runs in the background, and the programs that tests start would take that over.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long a task that a test has already cancelled or finished with may take to end.
 TASK_GRACE_SECONDS = 0.1

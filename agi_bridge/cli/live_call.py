@@ -1,24 +1,19 @@
 """What may be done with calls of a running bridge: `live`, `hangup`, `transfer`, `originate`. All over its HTTP API."""
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from agi_bridge.cli.call_line import listed_live
 from agi_bridge.cli.exit_code import DONE
 from agi_bridge.cli.group import new_commands
 from agi_bridge.cli.option import ConfigOption, JsonOption
 from agi_bridge.cli.output import print_json
 from agi_bridge.cli.running_bridge import TokenFileOption, UrlOption, over_api
-from agi_bridge.records.listing import cell
 from agi_bridge.web.client import ask_api
 from agi_bridge.web.live import ask_about_call, live_calls
 
 commands = new_commands()
-
-# Its id, since when, the caller, the DID, the rule, the PBX, and what is up there.
-_COLUMNS = "{}  {:<8}  {:<16}  {:<16}  {:<16}  {:<8}  {}"
 
 CallIdArgument = Annotated[str, typer.Argument(metavar="ID", help="Its bridge_call_id, or the beginning of it.")]
 
@@ -36,19 +31,10 @@ def live(
         print_json(calls)
         return DONE
     for call in calls:
-        typer.echo(_line(call))
+        typer.echo(listed_live(call))
     if not calls:
         typer.echo("no call is up")
     return DONE
-
-
-def _line(call: Mapping[str, Any]) -> str:
-    """Return what a person asks first of a call that is up; its id begins the line."""
-    came = call["received_at"]
-    since = datetime.fromisoformat(came).astimezone().strftime("%H:%M:%S") if came else "-"
-    who = (call["caller_number"] or "-", call["did"] or "-", call["rule"] or "-", call["pbx"] or "-")
-    channels = ", ".join(cell(f"{channel['name']} {channel['state']}") for channel in call["channels"])
-    return _COLUMNS.format(call["bridge_call_id"], since, *map(cell, who), channels).rstrip()
 
 
 @commands.command()

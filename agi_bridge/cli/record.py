@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 import typer
 
 from agi_bridge.call import Reason, Result
+from agi_bridge.cli.call_line import HEADING, listed
 from agi_bridge.cli.exit_code import DONE
 from agi_bridge.cli.group import new_commands
 from agi_bridge.cli.option import ConfigOption, JsonOption
 from agi_bridge.cli.record_place import record_settings, time_option
 from agi_bridge.numbers import Numbers
 from agi_bridge.records.export import as_json_line, csv_lines, json_lines
-from agi_bridge.records.listing import HEADING, listed
 from agi_bridge.records.place import open_store
 from agi_bridge.records.selection import Selection
 

@@ -1,9 +1,9 @@
-"""What a terminal shows of a record."""
+"""What a terminal shows of a call."""
 
 from dataclasses import replace
 
+from agi_bridge.cli.call_line import HEADING, listed, listed_live
 from agi_bridge.records.joining import joined
-from agi_bridge.records.listing import HEADING, listed
 from tests.records.reports import ended, routed
 
 RECORD = joined(joined(None, routed()), ended()).record
@@ -32,3 +32,20 @@ def test_a_caller_cannot_write_to_the_terminal():
 
     assert "\x1b" not in line
     assert len(line) < 200
+
+
+def test_call_that_is_up_begins_with_its_id():
+    """What is not known yet has a sign, and what a PBX names its channels is no order to the terminal."""
+    channel = {"name": "PJSIP/trunk-1\x1b[2J", "state": "Up"}
+    call = {"bridge_call_id": "c1", "received_at": None, "caller_number": None, "did": "+15551230001", "rule": None}
+    line = listed_live(call | {"pbx": "hq", "channels": [channel, channel]})
+
+    assert line.split() == [
+        "c1",
+        "-",
+        "-",
+        "+15551230001",
+        "-",
+        "hq",
+        *["PJSIP/trunk-1?[2J", "Up,", "PJSIP/trunk-1?[2J", "Up"],
+    ]
