@@ -76,6 +76,7 @@ def nothing_unseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Collect what a test dropped while the test still counts, and fail it for what its event loop only logged."""
     yield
     gc.collect()
+    gc.freeze()  # what outlives a test, such as its report, is not looked at again after each one that follows
     # An exception with nobody to be raised to, such as that of a task nobody awaits, is all that asyncio logs as error.
     records = [record for phase in ("setup", "call", "teardown") for record in caplog.get_records(phase)]
     unseen = [record.getMessage() for record in records if record.name == "asyncio" and record.levelname == "ERROR"]
