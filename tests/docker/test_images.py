@@ -36,7 +36,7 @@ def test_bridge_in_its_image(compose: Compose):
     packages = inside("agi-bridge", "sh", "-c", "ls /opt/agi-bridge/lib/python3*/site-packages")
     assert "uvloop" in packages
     assert not {"pip", "hatchling", "pytest"} & set(packages.split())
-    assert "cli.cpython-" in inside("agi-bridge", "sh", "-c", "ls /opt/agi-bridge/lib/*/*/agi_bridge/__pycache__")
+    assert "app.cpython-" in inside("agi-bridge", "sh", "-c", "ls /opt/agi-bridge/lib/*/*/agi_bridge/__pycache__")
 
 
 def test_bridge_image_stays_small(compose: Compose):
