@@ -35,11 +35,15 @@ async def talking(
     hz: int = AGENT,
     fallback: str = "reception,s,1",
     sales: str = "",
+    more: str = "",
     **behaviour: Any,
 ) -> AsyncIterator[str]:
-    """Let the caller talk with the agent, or whoever speaks *hz*, as our manager user sees; yield our id of the call."""
+    """Let the caller talk with the agent, or whoever speaks *hz*, as our manager user sees; yield our id of the call.
+
+    *more* is what the bridge's configuration has beside the rest.
+    """
     port = manager_port or stage.pbx.manager_port
-    async with stage.bridge(web='["127.0.0.1:0"]', more=table(port) + MORE, fallback=fallback, sales=sales):
+    async with stage.bridge(web='["127.0.0.1:0"]', more=table(port) + MORE + more, fallback=fallback, sales=sales):
         if not manager_port:
             await until(lambda: hq(stage).connected)
         async with stage.calling(**behaviour):
