@@ -17,7 +17,7 @@ from agi_bridge.call import CallRecord
 from agi_bridge.errors import RecordsError
 from agi_bridge.records.selection import Selection
 from agi_bridge.records.store import Store, database_url
-from agi_bridge.simulator.sip import HungUp, Invited, SipAgent
+from agi_bridge.simulator.sip import HungUp, Invited, ReferEnded, SipAgent
 from tests.asterisk.stage import (
     AGENT,
     CALLER_NUMBER,
@@ -286,15 +286,10 @@ def assert_agents_leg(record: CallRecord, cdr: dict[str, str]) -> None:
     assert abs(record.ended_at.timestamp() - float(cdr["end"])) < 1
 
 
-async def test_a_caller_who_is_sent_on(scene: Scene):
-    """The agent's leg is Asterisk's first record of the call; the last is with whom the caller was sent to, just as long."""
-    async with asked(scene):
-        async with talking(scene) as call:
-            await operator(scene.stage, call, "transfer", to="sales")
-            await scene.stage.heard("caller", LOBBY)
-        record = await scene.record(reason="transfer-answered")
-        first, *_, last = await scene.cdrs(3, record.uniqueid or "")
-
+async def assert_sent_on(scene: Scene) -> None:
+    """Compare what both know of a caller who has left, after the agent had sent them on to "sales"."""
+    record = await scene.record(reason="transfer-answered")
+    first, *_, last = await scene.cdrs(3, record.uniqueid or "")
     assert_agents_leg(record, first)
     assert_same_call(record, last | {"start": first["start"]})
     assert (record.transfer, record.transfer_dialstatus, last["disposition"]) == ("sales", "ANSWER", "ANSWERED")
@@ -302,6 +297,39 @@ async def test_a_caller_who_is_sent_on(scene: Scene):
     assert abs(record.transfer_ended_at.timestamp() - float(last["end"])) < 1
     assert abs((record.transfer_answered_seconds or 0) - seconds_between(last, "answer", "end")) <= 1
     assert (record.result, record.fallback_taken, record.answered_seconds) == ("completed", False, None)
+
+
+async def test_a_caller_who_is_sent_on(scene: Scene):
+    """The agent's leg is Asterisk's first record of the call; the last is with whom the caller was sent to, just as long."""
+    async with asked(scene):
+        async with talking(scene) as call:
+            await operator(scene.stage, call, "transfer", to="sales")
+            await scene.stage.heard("caller", LOBBY)
+        await assert_sent_on(scene)
+
+
+async def test_a_caller_whom_the_agent_refers(scene: Scene):
+    """REFER leaves the same records, Asterisk's and ours, and needs nobody to ask."""
+    stage = scene.stage
+    stage.agent_does(refer_to=f"sip:sales@{stage.pbx.address}", refer_after_seconds=1.2)
+    async with stage.bridge(more=scene.more):
+        async with stage.calling():
+            await stage.heard("caller", LOBBY)
+        await assert_sent_on(scene)
+
+
+async def test_a_caller_whom_the_agent_refers_elsewhere(scene: Scene):
+    """What is not on the list leaves no trace: one record of Asterisk and one of ours, of an agent who talked on."""
+    stage = scene.stage
+    stage.agent_does(refer_to=f"sip:lobby@{stage.pbx.address}", refer_after_seconds=0.5)
+    async with stage.bridge(more=scene.more):
+        async with stage.calling():
+            await stage.saw("agent", ReferEnded)
+        record = await scene.record(reason="answered")
+        (cdr,) = await scene.cdrs(1, record.uniqueid or "")
+
+    assert_agents_leg(record, cdr)
+    assert (record.transfer, record.hung_up_by, str(record.answered_seconds)) == (None, "caller", cdr["billsec"])
 
 
 @pytest.mark.parametrize(
