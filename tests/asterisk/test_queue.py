@@ -73,23 +73,20 @@ async def test_member_of_a_queue_answers(stage: Stage, queue: str):
     assert (transferred["reason"], transferred["transfer"]) == ("transfer-answered", queue)
 
 
-async def test_no_member_answers(stage: Stage):
-    """The queue gives up, and the caller comes to the rule's fallback."""
+@pytest.mark.parametrize(
+    ("queue", "heard", "reason"),
+    [
+        # It has not answered, so the rule's fallback is next.
+        ("queue", RECEPTION, "transfer-unanswered"),
+        # It has, and sends on by itself whom nobody speaks with.
+        ("answering_queue", NIGHT, "transfer-answered"),
+    ],
+)
+async def test_no_member_of_a_queue_answers(stage: Stage, queue: str, heard: int, reason: str):
+    """The queue gives up, and the caller hears somebody."""
     stage.desk_does("lobby", ring_seconds=30.0)
     async with talking(stage, more=TRANSFERS) as call:
-        await tool(stage, "transfer", bridge_call_id=call, target="queue")
-        await stage.heard("caller", RECEPTION)
-    transferred = await stage.line("transferred")
+        await tool(stage, "transfer", bridge_call_id=call, target=queue)
+        await stage.heard("caller", heard)
 
-    assert transferred["reason"] == "transfer-unanswered"
-
-
-async def test_no_member_of_a_queue_that_answers_by_itself(stage: Stage):
-    """Such a queue has taken the caller, and sends on by itself whom nobody speaks with."""
-    stage.desk_does("lobby", ring_seconds=30.0)
-    async with talking(stage, more=TRANSFERS) as call:
-        await tool(stage, "transfer", bridge_call_id=call, target="answering_queue")
-        await stage.heard("caller", NIGHT)
-    transferred = await stage.line("transferred")
-
-    assert transferred["reason"] == "transfer-answered"
+    assert (await stage.line("transferred"))["reason"] == reason
